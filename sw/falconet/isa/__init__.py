@@ -1,0 +1,42 @@
+"""The contract between compiler, simulators, hardware and driver. Standard library only."""
+
+from falconet.isa.arch import ISA_VERSION, PRESETS, Arch, preset
+from falconet.isa.container import Program
+from falconet.isa.errors import FalconetError
+from falconet.isa.fields import (
+    INSTRUCTION_BITS,
+    Engine,
+    Field,
+    Instruction,
+    decode,
+    instruction_classes,
+)
+from falconet.isa.instructions import (
+    Dst,
+    Elementwise,
+    End,
+    Load,
+    LoadImage,
+    Mac,
+    Segment,
+    Store,
+    Window,
+)
+from falconet.isa.registers import (
+    MAGIC,
+    REGISTERS,
+    Control,
+    ErrorCode,
+    Register,
+    Status,
+    register,
+)
+from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift, unpack_pair
+
+__all__ = [
+    "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Control", "Dst",
+    "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Instruction", "Load",
+    "LoadImage", "Mac", "Program", "Register", "Segment", "Status", "Store", "Window", "decode",
+    "instruction_classes", "output_stage", "pack_pair", "preset", "register",
+    "round_half_even_shift", "unpack_pair",
+]

@@ -1,0 +1,156 @@
+"""Instructions as data: named bit fields, an encoder that refuses, a decoder that checks."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from falconet.isa.errors import FalconetError
+
+__all__ = ["INSTRUCTION_BITS", "Engine", "Field", "Instruction", "decode", "instruction_classes"]
+
+INSTRUCTION_BITS = 512
+
+
+class Engine(enum.IntEnum):
+    """The four engines; the order is that of the ``wait_*`` fields."""
+
+    LOAD = 0
+    MAC = 1
+    VEC = 2
+    STORE = 3
+
+
+@dataclass(frozen=True)
+class Field:
+    """One bit field. ``minimum`` narrows the legal range, e.g. to refuse a count of zero."""
+
+    name: str
+    width: int
+    doc: str
+    signed: bool = False
+    minimum: int | None = None
+    offset: int = 0
+
+    @property
+    def lo(self) -> int:
+        if self.minimum is not None:
+            return self.minimum
+        return -(1 << (self.width - 1)) if self.signed else 0
+
+    @property
+    def hi(self) -> int:
+        return (1 << (self.width - self.signed)) - 1
+
+
+HEADER = (
+    Field("opcode", 8, "which instruction this is"),
+    *(
+        Field(f"wait_{e.name.lower()}", 16,
+              f"start only when at least this many instructions of the {e.name} engine have "
+              "retired since the start of the program (modulo 2**16)")
+        for e in Engine
+    ),
+)
+
+_CLASSES: dict[int, type[Instruction]] = {}
+
+
+class Instruction:
+    """Base of all instructions: keyword arguments are fields, absent ones are 0 (or the minimum).
+
+    Raises
+    ------
+    FalconetError
+        ``MAC.n_y=0 not in [1, 4095]`` for a value outside its field, before anything is masked.
+    """
+
+    mnemonic: ClassVar[str]
+    opcode: ClassVar[int]
+    engine: ClassVar[Engine | None]
+    fields: ClassVar[tuple[Field, ...]] = ()
+    layout: ClassVar[tuple[Field, ...]]
+
+    def __init_subclass__(cls) -> None:
+        if cls.opcode in _CLASSES:
+            raise TypeError(f"opcode {cls.opcode} of {cls.mnemonic} is taken")
+        placed, at = [], 0
+        for f in (*HEADER, *cls.fields):
+            placed.append(Field(f.name, f.width, f.doc, f.signed, f.minimum, at))
+            at += f.width
+        if at > INSTRUCTION_BITS:
+            raise TypeError(f"{cls.mnemonic} needs {at} bits, more than {INSTRUCTION_BITS}")
+        if len({f.name for f in placed}) != len(placed):
+            raise TypeError(f"{cls.mnemonic} names a field twice")
+        cls.layout = tuple(placed)
+        _CLASSES[cls.opcode] = cls
+
+    def __init__(self, **values: int) -> None:
+        known = {f.name for f in self.layout}
+        for name in values:
+            if name not in known:
+                raise TypeError(f"{self.mnemonic} has no field {name}")
+        for f in self.layout:
+            v = int(values.get(f.name, max(0, f.lo)))
+            if f.name == "opcode":
+                v = self.opcode
+            if not f.lo <= v <= f.hi:
+                raise FalconetError(f"{self.mnemonic}.{f.name}={v} not in [{f.lo}, {f.hi}]")
+            setattr(self, f.name, v)
+
+    def __getattr__(self, name: str) -> int:  # for type checkers: every field is an int
+        raise AttributeError(f"{type(self).__name__} has no field {name}")
+
+    def values(self) -> Iterator[tuple[Field, int]]:
+        for f in self.layout:
+            yield f, getattr(self, f.name)
+
+    def replace(self, **changes: int) -> Instruction:
+        now = {f.name: v for f, v in self.values()}
+        now.update(changes)
+        return type(self)(**now)
+
+    def encode(self) -> bytes:
+        word = 0
+        for f, v in self.values():
+            word |= (v & ((1 << f.width) - 1)) << f.offset
+        return word.to_bytes(INSTRUCTION_BITS // 8, "little")
+
+    def __eq__(self, other: Any) -> bool:
+        return type(self) is type(other) and self.encode() == other.encode()
+
+    def __hash__(self) -> int:
+        return hash(self.encode())
+
+    def __str__(self) -> str:
+        shown = [f"{f.name}={v}" for f, v in self.values() if f.name != "opcode" and v]
+        return f"{self.mnemonic:<6} " + " ".join(shown)
+
+    __repr__ = __str__
+
+
+def decode(data: bytes) -> Instruction:
+    """The instruction in 64 bytes.
+
+    Raises FalconetError for an unknown opcode, a field outside its range or a set unused bit.
+    """
+    word = int.from_bytes(data, "little")
+    cls = _CLASSES.get(word & 0xFF)
+    if cls is None:
+        raise FalconetError(f"opcode {word & 0xFF} is unknown; the program is damaged")
+    values, used = {}, 0
+    for f in cls.layout:
+        v = (word >> f.offset) & ((1 << f.width) - 1)
+        if f.signed and v >> (f.width - 1):
+            v -= 1 << f.width
+        values[f.name] = v
+        used = f.offset + f.width
+    if word >> used:
+        raise FalconetError(f"{cls.mnemonic} has bits set beyond its last field")
+    return cls(**values)
+
+
+def instruction_classes() -> list[type[Instruction]]:
+    return [_CLASSES[k] for k in sorted(_CLASSES)]

@@ -1,0 +1,228 @@
+"""The instructions. Docstrings are the reference; docs/isa.md is made from them.
+
+Addresses in the scratchpad count *words* (one pixel of one channel block, ``lanes`` bytes) and
+are 16 bits wide; all address arithmetic is modulo 2**16. A *view* of a tensor is
+``base + R + x * x_step + b * b_step``, where the row offset ``R = row + y * y_step (+ ky *
+ky_step)`` is taken modulo ``ring`` when ``ring`` is not 0: rows live in a ring. With a ring,
+``row`` and the row steps are smaller than ``ring``.
+"""
+
+from __future__ import annotations
+
+from falconet.isa.fields import Engine, Field, Instruction
+
+__all__ = [
+    "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac", "Segment", "Store", "Window",
+]
+
+import enum
+
+
+class Segment(enum.IntEnum):
+    """DDR is seen through four windows, each with a base and a size set by the driver."""
+
+    CODE = 0  # instructions and weights; stores are refused
+    INPUT = 1  # stores are refused
+    OUTPUT = 2
+    WORK = 3
+
+
+class Dst(enum.IntEnum):
+    """Memories that LOAD writes. Addresses count lane words (``lanes`` bytes) in all of them."""
+
+    SCRATCHPAD = 0
+    WEIGHTS = 1  # a weight word is ``lanes`` lane words
+    VECTOR = 2  # a vector weight word is ``taps`` lane words
+    MAC_TABLE = 3  # 256 bytes; entry ``q + 128``
+    VEC_TABLE = 4
+
+
+def _view(prefix: str, what: str) -> tuple[Field, ...]:
+    p = f"{prefix}_"
+    return (
+        Field(p + "base", 16, f"{what}: address of the view"),
+        Field(p + "row", 16, f"{what}: row offset at y = 0"),
+        Field(p + "ring", 16, f"{what}: size of the ring of rows in words, or 0"),
+        Field(p + "y_step", 16, f"{what}: words from one y to the next"),
+        Field(p + "x_step", 16, f"{what}: words from one x to the next"),
+        Field(p + "b_step", 16, f"{what}: words from one channel block to the next"),
+    )
+
+
+_WINDOW = (
+    Field("in_ky_step", 16, "input: words from one ky to the next"),
+    Field("in_kx_step", 16, "input: words from one kx to the next"),
+    Field("iy0", 13, "input row at y = 0, ky = 0 (negative: above the image)", signed=True),
+    Field("ix0", 13, "input column at x = 0, kx = 0", signed=True),
+    Field("in_h", 12, "height of the input; rows outside [0, in_h) read as pad"),
+    Field("in_w", 12, "width of the input; columns outside [0, in_w) read as pad"),
+    Field("stride_y", 4, "input rows from one y to the next"),
+    Field("stride_x", 4, "input columns from one x to the next"),
+    Field("dil_y", 6, "input rows from one ky to the next"),
+    Field("dil_x", 6, "input columns from one kx to the next"),
+)
+
+_OUTPUT = (
+    Field("pad", 8, "what is read outside the input (its zero point)", signed=True),
+    Field("zp", 8, "zero point of the output", signed=True),
+    Field("lo", 8, "clamp from below, before the table", signed=True),
+    Field("hi", 8, "clamp from above, before the table", signed=True),
+    Field("table", 1, "look the result up in the engine's table"),
+)
+
+_Y = Field("n_y", 12, "rows", minimum=1)
+_X = Field("n_x", 12, "columns", minimum=1)
+
+
+class Mac(Instruction):
+    """Convolution on the MAC array: dense, pointwise, or a matrix product.
+
+    For each output block ``ob``, row ``y``, column ``x``, and each of its ``lanes`` output
+    channels: the sum over ``ky``, ``kx``, ``ib`` and the ``lanes`` input channels of input times
+    weight, then the output stage. The loops nest in this order, ``ib`` innermost.
+
+    Weights of block ``ob`` start at word ``w_base + ob * (P + n_ky * n_kx * n_ib)`` (modulo the
+    depth): ``P`` words of parameters (16 bytes a lane: bias int32, mult uint32, mult_neg uint32,
+    shift uint8, three zero bytes), then one word per ``(ky, kx, ib)``. Byte ``(j * lanes + i) * 2
+    + k`` of a word belongs to input lane ``i`` and output lane ``2 * j + k``, packed in pairs
+    (see pack_pair).
+
+    Cycles: ``n_ob * (P + n_y * n_x * n_ky * n_kx * n_ib)`` without stalls.
+    """
+
+    mnemonic, opcode, engine = "MAC", 1, Engine.MAC
+    fields = (
+        *_view("in", "input"), *_WINDOW, *_view("out", "output"),
+        Field("n_ob", 8, "output channel blocks", minimum=1),
+        _Y, _X,
+        Field("n_ky", 5, "kernel rows", minimum=1),
+        Field("n_kx", 5, "kernel columns", minimum=1),
+        Field("n_ib", 8, "input channel blocks", minimum=1),
+        Field("w_base", 11, "first weight word"),
+        *_OUTPUT,
+    )
+
+
+class Window(Instruction):
+    """Depthwise convolution or pooling on the vector engine.
+
+    For each block ``b``, row ``y``, column ``x``: for each ``ky``, ``kx`` the word ``v`` read
+    there is multiplied by the ``taps`` weights of tap word ``k = (ky * n_kx + kx) * w_k_step``.
+    A chain of ``taps`` sums moves along with the columns: at the first ``(ky, kx)`` of a column
+    ``A[t] = (0 if bit t of fresh else A[t-1]) + v * w[k][t]`` (all ``A[t-1]`` of the previous
+    column; ``A[-1] = 0``), later ``A[t] += v * w[k][t]``. After the last ``(ky, kx)`` of column
+    ``x >= skip`` with ``(x - skip) % every == 0``, ``A[taps - 1]`` goes through the output stage
+    and becomes the next output column. With ``op = 1`` the last sum is the maximum of the values
+    instead: ``v`` at the first ``(ky, kx)``, ``max(A, v)`` later.
+
+    *Sliding* (kernel width ``w <= taps``, dilation 1): columns are input columns, ``n_kx = 1``,
+    ``fresh = 1 << (taps - w)``, ``skip = w - 1``, ``every = stride``; weights right-aligned in the
+    tap word. *Direct* (any window): columns are output columns, ``fresh = 1 << (taps - 1)``,
+    ``skip = 0``, ``every = 1``; weights in the last tap.
+
+    Vector weight words of block ``b`` start at ``w_base + b * w_b_step``: 16 bytes a lane of
+    parameters as for MAC, then the tap words. Byte ``(p * lanes + i) * 2 + k`` of a tap word
+    belongs to lane ``i``, tap ``2 * p + k``, packed in pairs (see pack_pair).
+
+    Cycles: ``n_b * (P + n_y * n_x * n_ky * n_kx)``, ``P`` parameter words, without stalls.
+    """
+
+    mnemonic, opcode, engine = "WINDOW", 2, Engine.VEC
+    fields = (
+        *_view("in", "input"), *_WINDOW, *_view("out", "output"),
+        Field("n_b", 8, "channel blocks", minimum=1),
+        _Y, _X,
+        Field("n_ky", 5, "kernel rows", minimum=1),
+        Field("n_kx", 5, "kernel columns", minimum=1),
+        Field("op", 1, "0: sum of products, 1: maximum"),
+        Field("fresh", 4, "one bit a tap: its sum starts anew with each column"),
+        Field("skip", 3, "columns before the first output"),
+        Field("every", 3, "columns from one output to the next", minimum=1),
+        Field("w_base", 11, "first vector weight word"),
+        Field("w_b_step", 6, "vector weight words from one block to the next, or 0"),
+        Field("w_k_step", 1, "0: one tap word serves the whole window"),
+        *_OUTPUT,
+    )
+
+
+class Elementwise(Instruction):
+    """One or two operands, word by word: scaled sum, rescaling, look-up.
+
+    For each block, row, column: ``acc = sum over s < n_src of x_s * c_s``, then the output stage.
+    The coefficient ``c_s`` of a lane is given by the last three weights of tap word ``s``:
+    ``c = w[taps-1] + 2**7 * w[taps-2] + 2**14 * w[taps-3]``. Parameters and tap words lie as for
+    WINDOW.
+
+    Cycles: ``n_b * (P + n_y * n_x * n_src)`` without stalls.
+    """
+
+    mnemonic, opcode, engine = "ELTW", 3, Engine.VEC
+    fields = (
+        *_view("a", "first operand"), *_view("b", "second operand"), *_view("out", "output"),
+        Field("n_src", 2, "operands, 1 or 2", minimum=1),
+        Field("n_b", 8, "channel blocks", minimum=1),
+        _Y, _X,
+        Field("w_base", 11, "first vector weight word"),
+        Field("w_b_step", 6, "vector weight words from one block to the next, or 0"),
+        *_OUTPUT[1:],
+    )
+
+
+_DDR = (
+    Field("segment", 2, "window of DDR"),
+    Field("offset", 32, "byte offset in the segment, a multiple of 8 and of lanes"),
+)
+_BOX = (
+    Field("run", 16, "contiguous lane words per run", minimum=1),
+    Field("n1", 12, "runs (inner loop)", minimum=1),
+    Field("n2", 12, "runs (outer loop)", minimum=1),
+    Field("ddr_step1", 32, "bytes in DDR from one inner run to the next"),
+    Field("ddr_step2", 32, "bytes in DDR from one outer step to the next"),
+    Field("base", 16, "address of the first lane word on chip"),
+    Field("step1", 16, "lane words on chip from one inner run to the next"),
+    Field("step2", 16, "lane words on chip from one outer step to the next"),
+)
+
+
+class Load(Instruction):
+    """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory."""
+
+    mnemonic, opcode, engine = "LOAD", 4, Engine.LOAD
+    fields = (*_DDR, Field("dst", 3, "memory that is written"), *_BOX)
+
+
+class LoadImage(Instruction):
+    """Load rows of interleaved pixels as overlapping windows, one window a word.
+
+    A row is ``pad_left`` bytes of ``pad``, then ``row_bytes`` bytes from DDR, then ``pad`` without
+    end. Word ``i`` of the row (``i < n_x``) is bytes ``[i * step, i * step + lanes)`` of it and
+    goes to ``base + row * row_step + i``: im2col along x, so that a first layer of three channels
+    fills the lanes. DDR rows are ``pitch`` bytes apart.
+    """
+
+    mnemonic, opcode, engine = "LDIMG", 5, Engine.LOAD
+    fields = (
+        *_DDR,
+        Field("n_rows", 12, "rows", minimum=1),
+        Field("pitch", 16, "bytes in DDR from one row to the next, a multiple of 8"),
+        Field("row_bytes", 16, "bytes of a row", minimum=1),
+        Field("pad_left", 6, "bytes of pad before the row"),
+        Field("pad", 8, "pad byte", signed=True),
+        Field("step", 5, "bytes from one window to the next, at most lanes", minimum=1),
+        Field("n_x", 12, "words per row", minimum=1),
+        Field("base", 16, "scratchpad address of the first word"),
+        Field("row_step", 16, "words from one row to the next"),
+    )
+
+
+class Store(Instruction):
+    """Copy ``n2`` x ``n1`` runs of ``run`` words from the scratchpad to DDR."""
+
+    mnemonic, opcode, engine = "STORE", 6, Engine.STORE
+    fields = (*_DDR, *_BOX)
+
+
+class End(Instruction):
+    """The program is over: when all engines are idle, raise DONE (and the interrupt)."""
+
+    mnemonic, opcode, engine = "END", 7, None
