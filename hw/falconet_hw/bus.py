@@ -1,0 +1,70 @@
+"""Bus signatures: the AXI3 masters, the AXI-Lite slave, and what a trace of the machine shows.
+
+Names of the emitted Verilog ports are ``<port>__<signal>``, e.g. ``m0__araddr``.
+"""
+
+from __future__ import annotations
+
+from amaranth.lib.wiring import In, Out, Signature
+
+from falconet.isa import Arch, Engine
+
+__all__ = ["Axi3ReadSignature", "Axi3WriteSignature", "AxiLiteSignature", "TraceSignature"]
+
+
+class Axi3ReadSignature(Signature):
+    """Read channels of a 64-bit AXI3 master (as seen by the master)."""
+
+    def __init__(self) -> None:
+        super().__init__({
+            "araddr": Out(32), "arlen": Out(4), "arsize": Out(3), "arburst": Out(2),
+            "arcache": Out(4), "arprot": Out(3), "arid": Out(6),
+            "arvalid": Out(1), "arready": In(1),
+            "rdata": In(64), "rresp": In(2), "rlast": In(1), "rid": In(6),
+            "rvalid": In(1), "rready": Out(1),
+        })
+
+
+class Axi3WriteSignature(Signature):
+    """Write channels of a 64-bit AXI3 master (as seen by the master)."""
+
+    def __init__(self) -> None:
+        super().__init__({
+            "awaddr": Out(32), "awlen": Out(4), "awsize": Out(3), "awburst": Out(2),
+            "awcache": Out(4), "awprot": Out(3), "awid": Out(6),
+            "awvalid": Out(1), "awready": In(1),
+            "wdata": Out(64), "wstrb": Out(8), "wlast": Out(1), "wid": Out(6),
+            "wvalid": Out(1), "wready": In(1),
+            "bresp": In(2), "bid": In(6), "bvalid": In(1), "bready": Out(1),
+        })
+
+
+class AxiLiteSignature(Signature):
+    """32-bit AXI-Lite, as seen by the slave."""
+
+    def __init__(self, addr_width: int = 8) -> None:
+        super().__init__({
+            "awaddr": In(addr_width), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
+            "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
+            "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
+            "araddr": In(addr_width), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
+            "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+        })
+
+
+class TraceSignature(Signature):
+    """What a simulator watches: words written on chip, and each engine's starts and retirements.
+
+    ``<writer>_valid`` is high in the cycle in which the word is accepted by its memory.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        members: dict[str, object] = {}
+        for writer in ("load", "mac", "vec"):
+            members[f"{writer}_valid"] = Out(1)
+            members[f"{writer}_addr"] = Out(16)
+            members[f"{writer}_data"] = Out(8 * arch.lanes)
+        members["load_dst"] = Out(3)
+        members["start"] = Out(len(Engine))
+        members["retire"] = Out(len(Engine))
+        super().__init__(members)
