@@ -1,0 +1,199 @@
+"""Decide what streams and what stays: groups of operations, ring sizes, tile sizes.
+
+A *group* is a run of operations whose weights are resident together; its inner tensors live in
+rings of a few rows, so the group works depth first in row stripes. Tensors that cross a group's
+border are kept whole in the scratchpad. Groups are cut where least data crosses, by dynamic
+programming over the operations in order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from falconet.compiler.lower import Network
+from falconet.compiler.ops import Buffer, CopyOp, MacOp, Op, StoreOp
+from falconet.isa import Dst, Engine, FalconetError
+
+__all__ = ["Plan", "make_plan"]
+
+TILE_CYCLES = 600  # an instruction should keep its engine busy at least this long
+CUT_COST = 300  # words; keeps groups from being cut for nothing
+
+
+@dataclass
+class Plan:
+    """Operations in order, and which group each belongs to."""
+
+    net: Network
+    ops: list[Op]
+    group_of: list[int]
+    writers: dict[int, list[int]] = field(default_factory=dict)  # id(buffer) -> op indices
+    readers: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def n_groups(self) -> int:
+        return self.group_of[-1] + 1
+
+
+def make_plan(net: Network, fill: float = 0.9) -> Plan:
+    """Group, ring and tile the network so that at most ``fill`` of the scratchpad is planned."""
+    ops = _order(net)
+    plan = Plan(net, ops, [0] * len(ops))
+    for i, op in enumerate(ops):
+        if op.output is not None:
+            plan.writers.setdefault(id(op.output.buffer), []).append(i)
+        for slot in op.inputs:
+            plan.readers.setdefault(id(slot.buffer), []).append(i)
+    for op in ops:
+        op.row_step = _row_step(op)
+        op.chunks = [(0, op.blocks)]
+    plan.group_of = _cut(plan, int(net.arch.scratchpad_words * fill))
+    _rings(plan)
+    _chunk(plan)
+    return plan
+
+
+def _order(net: Network) -> list[Op]:
+    """Loads just before their first reader, stores just after the last writer."""
+    loads = [op for op in net.ops if op.engine is Engine.LOAD]
+    stores = [op for op in net.ops if isinstance(op, StoreOp)]
+    ordered: list[Op] = []
+    for op in net.ops:
+        if op in loads or op in stores:
+            continue
+        for load in [ld for ld in loads
+                     if any(s.buffer is ld.output.buffer for s in op.inputs)]:  # type: ignore[union-attr]
+            ordered.append(load)
+            loads.remove(load)
+        ordered.append(op)
+    ordered = loads + ordered
+    for store in stores:
+        last = max(i for i, op in enumerate(ordered)
+                   if op.output is not None and op.output.buffer is store.inputs[0].buffer)
+        ordered.insert(last + 1, store)
+    return ordered
+
+
+def _row_step(op: Op) -> int:
+    op.row_step, op.chunks = op.height, [(0, op.blocks)]
+    whole = sum(op.cycles(t) - 12 for t in op.tiles())
+    rows = max(1, min(op.height, round(TILE_CYCLES * op.height / max(1, whole))))
+    if isinstance(op, CopyOp):
+        rows = -(-rows // op.fy) * op.fy
+    return rows
+
+
+def _weight_words(op: Op) -> int:
+    return sum(op.block_words(b) for b in range(op.blocks)) if op.memory is not None else 0
+
+
+def _ring_rows(buf: Buffer, plan: Plan) -> int:
+    """Rows that producer and consumers need at once, with one tile of slack."""
+    writers, readers = plan.writers[id(buf)], plan.readers.get(id(buf), [])
+    if len(writers) != 1 or not readers:
+        return buf.height
+    step = plan.ops[writers[0]].row_step
+    window = 0
+    for r in readers:
+        op = plan.ops[r]
+        for slot, tile in ((s, t) for t in op.tiles() for s in op.inputs if s.buffer is buf):
+            lo, hi = op.needs(tile.y0, tile.y1)[op.inputs.index(slot)]
+            window = max(window, hi - lo)
+    rows = max(2, window + 2 * step)
+    return rows if rows < 0.9 * buf.height else buf.height
+
+
+def _cut(plan: Plan, capacity: int) -> list[int]:
+    ops, n = plan.ops, len(plan.ops)
+    arch = plan.net.arch
+    buffers = {id(b): b for b in plan.net.buffers}
+    span = {k: (min(plan.writers[k]), max(plan.readers.get(k, plan.writers[k])))
+            for k in buffers if k in plan.writers}
+    whole = {k: b.height * b.row_words for k, b in buffers.items()}
+    ring = {k: _ring_rows(buffers[k], plan) * buffers[k].row_words for k in span}
+    crossing = [sum(whole[k] for k, (a, b) in span.items() if a < i <= b) for i in range(n + 1)]
+    words = {m: [_weight_words(op) if op.memory is m else 0 for op in ops]
+             for m in (Dst.WEIGHTS, Dst.VECTOR)}
+    limit = {Dst.WEIGHTS: arch.weight_words // 2, Dst.VECTOR: arch.vector_words // 2}
+
+    def feasible(i: int, j: int) -> bool:
+        """Operations i..j-1 as one group."""
+        if j - i > 1 and any(sum(w[i:j]) > limit[m] for m, w in words.items()):
+            return False
+        for engine in (Engine.MAC, Engine.VEC):
+            if len({op.table for op in ops[i:j] if op.engine is engine and op.table}) > 1:
+                return False
+        need = sum(
+            ring[k] if i <= a and b < j else whole[k]
+            for k, (a, b) in span.items() if a < j and b >= i
+        )
+        return need <= capacity
+
+    best: list[tuple[float, int]] = [(0.0, 0)] + [(math.inf, 0)] * n
+    for j in range(1, n + 1):
+        for i in range(j - 1, -1, -1):
+            if best[i][0] == math.inf:
+                continue
+            if not feasible(i, j):
+                if j - i > 1 and any(sum(w[i:j]) > limit[m] for m, w in words.items()):
+                    break
+                continue
+            cost = best[i][0] + crossing[i] + CUT_COST
+            if cost < best[j][0]:
+                best[j] = (cost, i)
+    if best[n][0] == math.inf:
+        j = max(k for k in range(n + 1) if best[k][0] < math.inf)
+        raise FalconetError(
+            f"node '{ops[j].name}': its tensors do not fit the scratchpad of '{arch.name}' "
+            f"({arch.scratchpad_words} words) even in row stripes; use a smaller input or a "
+            "larger preset"
+        )
+    group_of, j, starts = [0] * n, n, []
+    while j > 0:
+        starts.append((best[j][1], j))
+        j = best[j][1]
+    for g, (i, j) in enumerate(reversed(starts)):
+        group_of[i:j] = [g] * (j - i)
+    return group_of
+
+
+def _rings(plan: Plan) -> None:
+    for buf in plan.net.buffers:
+        writers = plan.writers.get(id(buf), [])
+        users = writers + plan.readers.get(id(buf), [])
+        inside = len({plan.group_of[i] for i in users}) == 1
+        buf.ring = _ring_rows(buf, plan) if users and inside else buf.height
+
+
+def _chunk(plan: Plan) -> None:
+    """Operations whose weights exceed half the memory go block by block, over all rows."""
+    arch = plan.net.arch
+    depth = {Dst.WEIGHTS: arch.weight_words, Dst.VECTOR: arch.vector_words}
+    chunked: set[int] = set()  # buffers written chunk by chunk
+    for op in plan.ops:
+        if op.memory is None or op.output is None:
+            continue
+        after = any(id(s.buffer) in chunked for s in op.inputs)
+        if _weight_words(op) <= depth[op.memory] // 2 and not (
+            after and not isinstance(op, MacOp)
+        ):
+            continue
+        op.row_step = op.height
+        op.chunks = _chunks(op, depth[op.memory] // 4)
+        if len(op.chunks) > 1:
+            chunked.add(id(op.output.buffer))
+            for slot in (*op.inputs, op.output):
+                slot.buffer.ring = slot.buffer.height
+
+
+def _chunks(op: Op, words: int) -> list[tuple[int, int]]:
+    chunks, b0 = [], 0
+    for b in range(op.blocks):
+        size = sum(op.block_words(i) for i in range(b0, b + 1))
+        op.chunks = [(b0, b)]
+        busy = b > b0 and sum(op.cycles(t) for t in op.tiles()) >= TILE_CYCLES
+        if b > b0 and (size > words or busy):
+            chunks.append((b0, b))
+            b0 = b
+    return [*chunks, (b0, op.blocks)]
