@@ -1,0 +1,185 @@
+"""The golden model: what the answer is, in exact integers, and nothing about how.
+
+It reads the graph section of a program (``header["graph"]``, constants from
+``header["graph_offset"]`` of the code; the form is described in ``falconet.compiler.graph``) and
+evaluates it layer by layer with numpy. Convolutions are matrix products in floating point, which
+are exact here: every partial sum is an integer of at most ``128 * sum |w|``, and the type is chosen
+so that it holds such integers without rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from falconet.isa import FalconetError, Program
+
+__all__ = ["GoldenDevice", "run_graph", "run_node"]
+
+Int8 = NDArray[np.int8]
+Acc = NDArray[np.int64]
+
+
+@dataclass
+class RunResult:
+    outputs: dict[str, Int8]
+
+
+def constants(node: dict[str, Any], blob: bytes) -> dict[str, NDArray[Any]]:
+    """The constants of a node as arrays."""
+    return {
+        key: np.frombuffer(
+            blob, np.dtype(c["dtype"]).newbyteorder("<"), int(np.prod(c["shape"])), c["offset"]
+        ).astype(c["dtype"]).reshape(c["shape"])
+        for key, c in node["consts"].items()
+    }
+
+
+def output_stage(acc: Acc, attrs: dict[str, Any], consts: dict[str, NDArray[Any]]) -> Int8:
+    """Bias, requantisation (half to even), clamp, table; ``acc`` is [C, ...], changed in place."""
+    def per_channel(key: str) -> Acc:
+        return consts[key].astype(np.int64).reshape(-1, *[1] * (acc.ndim - 1))
+
+    acc += per_channel("bias")
+    mult, negative, shift = per_channel("mult"), per_channel("mult_neg"), per_channel("shift")
+    if np.array_equal(mult, negative):
+        acc *= mult
+    else:
+        acc *= np.where(acc < 0, negative, mult)
+    # Half to even: add just under a half, and the last unit only where the floor is odd.
+    half = np.where(shift > 0, (np.int64(1) << np.maximum(shift - 1, 0)) - 1, 0)
+    odd = (acc >> shift) & (shift > 0)
+    acc += half
+    acc += odd
+    acc >>= shift
+    acc += attrs["zp"]
+    q = np.clip(acc, attrs["lo"], attrs["hi"]).astype(np.int8)
+    table = consts.get("table")
+    return q if table is None else table[q.astype(np.int16) + 128]
+
+
+def windows(x: Int8, attrs: dict[str, Any], pad: int) -> Int8:
+    """A view ``[C, H, W, ky, kx]`` of what every output pixel sees."""
+    top, left, bottom, right = attrs["pads"]
+    (ky, kx), (sy, sx), (dy, dx) = attrs["kernel"], attrs["stride"], attrs["dilation"]
+    if any(attrs["pads"]):
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right)), constant_values=pad)
+    view = sliding_window_view(x, (dy * (ky - 1) + 1, dx * (kx - 1) + 1), (1, 2))
+    return view[:, ::sy, ::sx, ::dy, ::dx]
+
+
+def conv(x: Int8, attrs: dict[str, Any], weight: Int8) -> Acc:
+    """Accumulators ``[O, H, W]`` of a convolution."""
+    view = windows(x, attrs, attrs["pad"])
+    groups, (c, h, w) = attrs["groups"], view.shape[:3]
+    ky, kx = attrs["kernel"]
+    out = weight.shape[0]
+    if groups == c == out:
+        acc = np.zeros((c, h, w), np.int32)
+        for y in range(ky):
+            for z in range(kx):
+                acc += np.multiply(view[..., y, z], weight[:, :1, y, z, None], dtype=np.int32)
+        return acc.astype(np.int64)
+    bound = 128 * int(np.abs(weight.astype(np.int64)).reshape(out, -1).sum(1).max())
+    if bound >= 1 << 53:
+        raise FalconetError("a convolution's accumulator exceeds 53 bits; use a smaller layer")
+    exact = np.float32 if bound <= 1 << 24 else np.float64
+    acc = np.empty((groups, out // groups, h * w), np.int64)
+    for g in range(groups):
+        part = slice(g * c // groups, (g + 1) * c // groups)
+        matrix = weight[g * out // groups : (g + 1) * out // groups].astype(exact)
+        columns = view[part].transpose(0, 3, 4, 1, 2).astype(exact, order="C")
+        acc[g] = matrix.reshape(out // groups, -1) @ columns.reshape(-1, h * w)
+    return acc.reshape(out, h, w)
+
+
+def run_node(node: dict[str, Any], blob: bytes, inputs: list[Int8]) -> Int8:
+    """The output of one node of the graph section, given its inputs."""
+    op, attrs, consts, x = node["op"], node["attrs"], constants(node, blob), inputs[0]
+    if op == "conv":
+        return output_stage(conv(x, attrs, consts["weight"]), attrs, consts)
+    if op == "maxpool":
+        largest = windows(x, attrs, attrs["pad"]).max((3, 4))
+        return output_stage(largest.astype(np.int64), attrs, consts)
+    if op == "eltwise":
+        acc = np.zeros(x.shape, np.int64)
+        for operand, coef in zip(inputs, consts["coef"].astype(np.int64)):
+            acc += operand * coef[:, None, None]
+        return output_stage(acc, attrs, consts)
+    if op == "concat":
+        return np.concatenate(inputs)
+    if op == "slice":
+        return x[attrs["begin"] : attrs["end"]]
+    if op == "upsample":
+        return x.repeat(attrs["fy"], 1).repeat(attrs["fx"], 2)
+    raise FalconetError(f"{node['name']}: the golden model has no operation '{op}'; recompile")
+
+
+def run_graph(
+    graph: dict[str, Any], blob: bytes, inputs: dict[str, Int8], *, keep: bool = False
+) -> dict[str, Int8]:
+    """Evaluate a graph section: its outputs by name, with ``keep`` every tensor.
+
+    Raises
+    ------
+    FalconetError
+        for an input that is missing, is not int8, or has another shape than the graph's.
+    """
+    shapes = {t["name"]: tuple(t["shape"]) for t in graph["tensors"]}
+    values: dict[str, Int8] = {}
+    for name in graph["inputs"]:
+        value = inputs.get(name)
+        if value is None or value.shape != shapes[name] or value.dtype != np.int8:
+            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
+            raise FalconetError(
+                f"input '{name}': got {got}; give an int8 array of shape {list(shapes[name])}"
+            )
+        values[name] = value
+    last = {name: i for i, node in enumerate(graph["nodes"]) for name in node["inputs"]}
+    for i, node in enumerate(graph["nodes"]):
+        values[node["output"]] = run_node(node, blob, [values[n] for n in node["inputs"]])
+        if not keep:
+            for name in node["inputs"]:
+                if last[name] == i and name not in graph["outputs"]:
+                    values.pop(name, None)
+    return values if keep else {name: values[name] for name in graph["outputs"]}
+
+
+class GoldenDevice:
+    """A :class:`~falconet.runtime.device.Device` that has no cycles: it only knows the answer.
+
+    Parameters
+    ----------
+    keep:
+        Keep every tensor of the last run for :meth:`tensor`.
+    """
+
+    def __init__(self, program: Program, *, keep: bool = False) -> None:
+        try:
+            self._graph = program.header["graph"]
+            self._blob = program.code[program.header["graph_offset"] :]
+        except KeyError as e:
+            raise FalconetError(f"program: {e} is not in the header; recompile the network"
+                                ) from None
+        self.program = program
+        self._keep = keep
+        self._values: dict[str, Int8] = {}
+
+    def run(self, inputs: dict[str, Int8]) -> Any:
+        """Evaluate the network on int8 inputs [C, H, W]; ``outputs`` of the result has all outputs
+        by name."""
+        self._values = run_graph(self._graph, self._blob, inputs, keep=self._keep)
+        return RunResult({name: self._values[name] for name in self._graph["outputs"]})
+
+    def tensor(self, name: str) -> Int8:
+        """A tensor of the last run, [C, H, W]."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise FalconetError(
+                f"tensor '{name}' was not kept; use GoldenDevice(program, keep=True) and run it"
+            ) from None
