@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,15 @@ from falconet.isa import Arch, FalconetError, Program
 
 if TYPE_CHECKING:
     from falconet.compiler.graph import Graph
+    from falconet.compiler.plan import Plan
+    from falconet.compiler.schedule import Task
 
 __all__ = ["compile_graph", "compile_model"]
 
-_FILLS = (0.9, 0.75, 0.6, 0.45)  # shares of the scratchpad that planning may count on
+# What is tried, and the fastest that fits is taken: tiles of slack in rings, groups that may start
+# before the first is finished.
+_TRIES = [(slack, ahead) for slack in (2, 1) for ahead in (2, 1, 0)]
+_SPILLS = (math.inf, 1 / 4, 1 / 8, 1 / 16)  # of the scratchpad: larger tensors may go through DDR
 
 
 def compile_model(model: Any, arch: Arch, name: str | None = None,
@@ -38,13 +44,30 @@ def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
     from falconet.compiler.plan import make_plan
     from falconet.compiler.schedule import make_schedule
 
-    for fill in _FILLS:
-        plan = make_plan(lower(graph, arch), fill)
-        tasks = make_schedule(plan, progress)
-        missing = allocate(plan, tasks)
-        if missing is None:
-            return emit_program(plan, tasks, name or graph.name)
-    raise FalconetError(
-        f"tensor '{missing.name}': no room in the scratchpad of '{arch.name}' "
-        f"({arch.scratchpad_words} words); use a smaller input or a larger preset"
-    )
+    failure: FalconetError | None = None
+    missing = None
+    best: tuple[int, Plan, list[Task]] | None = None
+    for share in _SPILLS:
+        for at, (slack, ahead) in enumerate(_TRIES):
+            if progress is not None:
+                progress(at / len(_TRIES))
+            try:
+                plan = make_plan(lower(graph, arch), slack=slack,
+                                 spill=share * arch.scratchpad_words)
+            except FalconetError as e:
+                failure = failure or e
+                continue
+            tasks = make_schedule(plan, ahead)
+            missing = allocate(plan, tasks)
+            if missing is None and (best is None or tasks[-1].start < best[0]):
+                best = tasks[-1].start, plan, tasks
+        if best is not None:
+            break
+    if best is None:
+        raise failure or FalconetError(
+            f"tensor '{missing.name if missing else '?'}': no room in the scratchpad of "
+            f"'{arch.name}' ({arch.scratchpad_words} words); use a smaller input or a larger preset"
+        )
+    _, plan, tasks = best
+    allocate(plan, tasks)
+    return emit_program(plan, tasks, name or graph.name)

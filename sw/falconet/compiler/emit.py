@@ -49,9 +49,11 @@ class _Hazards:
         need = np.zeros(len(Engine), np.int32)
         for memory, lo, hi in reads:
             np.maximum(need, self._mark(memory, True)[:, lo:hi].max(1), out=need)
+        own = need[engine]
         for memory, lo, hi in writes:
             for kind in (True, False):
                 np.maximum(need, self._mark(memory, kind)[:, lo:hi].max(1), out=need)
+        need[engine] = own  # an engine reads and writes in order: only its own RAW needs a wait
         self.count[engine] += 1
         mine = self.count[engine]
         for kind, regions in ((False, reads), (True, writes)):
@@ -81,7 +83,6 @@ def emit_program(plan: Plan, tasks: list[Task], name: str) -> Program:
     weights_offset = -(-code_bytes // _ALIGN) * _ALIGN
     hazards, code, steps = _Hazards(arch), bytearray(), []
     tensor_index = {n: i for i, n in enumerate(net.slots)}
-    name_of_slot = {id(s): n for n, s in net.slots.items()}
     for emitted, task in stages:
         ins = emitted.instruction
         engine = ins.engine
@@ -91,7 +92,7 @@ def emit_program(plan: Plan, tasks: list[Task], name: str) -> Program:
         if task.load is not None:
             changes["offset"] = ins.offset + weights_offset
         code.extend(ins.replace(**changes).encode())
-        steps.append(_step(plan, task, name_of_slot, tensor_index))
+        steps.append(_step(plan, task, tensor_index))
     code.extend(End().encode())
     steps.append([-1, -1, 0, 0, 0, 0])
     code.extend(bytes(weights_offset - len(code)))
@@ -117,13 +118,12 @@ def _load_weights(arch: Arch, load: WeightLoad, offset: int) -> Emitted:
     return Emitted(ins, [], regions)
 
 
-def _step(plan: Plan, task: Task, name_of_slot: dict[int, str], index: dict[str, int]
-          ) -> list[int]:
+def _step(plan: Plan, task: Task, index: dict[str, int]) -> list[int]:
     op = plan.ops[task.op]
     if task.tile is None or op.output is None or op.layer < 0:
         return [op.layer, -1, 0, 0, 0, 0]
     t = task.tile
-    return [op.layer, index[name_of_slot[id(op.output)]], t.y0, t.y1, t.b0, t.b1]
+    return [op.layer, index[op.output.name], t.y0, t.y1, t.b0, t.b1]
 
 
 def _program(net: Network, code: bytes, steps: list[list[int]], name: str) -> Program:

@@ -194,7 +194,7 @@ def _place(net: Network, graph: Graph, layout: dict[str, tuple[int, Array]],
             at += layout[name][0]
     for name in [*graph.inputs, *(n.output for n in graph.nodes)]:
         blocks, lane_of = layout[name]
-        c, h, w = graph.tensors[name].shape
+        _, h, w = graph.tensors[name].shape
         node = graph.producer(name)
         if name in image:
             _, group, n_kx = _image_geometry(net, name, image[name])
@@ -207,7 +207,7 @@ def _place(net: Network, graph: Graph, layout: dict[str, tuple[int, Array]],
             homes[name] = source.buffer, source.block0 + first // net.arch.lanes
         elif name not in homes:
             homes[name] = net.buffer(name, h, w, blocks), 0
-        net.slots[name] = Slot(homes[name][0], homes[name][1], blocks, lane_of)
+        net.slots[name] = Slot(homes[name][0], homes[name][1], blocks, lane_of, name)
 
 
 def _lower_input(net: Network, name: str, user: Node | None) -> None:

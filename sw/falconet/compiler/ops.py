@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,16 @@ from falconet.isa import (
 )
 
 __all__ = [
-    "Buffer", "CopyOp", "DdrTensor", "EltwiseOp", "ImageOp", "LoadOp", "MacOp", "Memory", "Op",
-    "Region", "Slot", "StoreOp", "Tile", "WindowOp",
+    "TILE_CYCLES", "Buffer", "CopyOp", "DdrTensor", "EltwiseOp", "Emitted", "ImageOp", "LoadOp",
+    "MacOp", "Memory", "Op", "OutputStage", "Region", "Slot", "StoreOp", "Tile", "WindowOp",
+    "tile_rows",
 ]
 
 Array = NDArray[Any]
 Memory = Dst | str  # an on-chip memory, or the name of a tensor in DDR
 Region = tuple[Memory, int, int]  # memory, first unit, one past the last
 MASK = 0xFFFF
+TILE_CYCLES = 600  # an instruction should keep its engine busy at least this long
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Slot:
     block0: int
     blocks: int
     lane_of: Array
+    name: str = ""  # of the tensor
 
     def regions(self, y0: int, y1: int, b0: int = 0, b1: int | None = None) -> list[Region]:
         """Word ranges of rows ``[y0, y1)`` and blocks ``[b0, b1)`` of the tensor."""
@@ -138,8 +141,8 @@ class Op:
     row_step: int = 0  # rows per tile, set by the plan
     chunks: list[tuple[int, int]] = field(default_factory=list)  # block ranges, set by the plan
 
-    engine = Engine.LOAD
-    memory: Dst | None = None  # where weights go
+    engine: ClassVar[Engine] = Engine.LOAD
+    memory: ClassVar[Dst | None] = None  # where weights go
     table: bytes | None = None
 
     @property
@@ -598,3 +601,13 @@ def _wrapped(memory: Dst, base: int, words: int, depth: int) -> list[Region]:
     if base + words <= depth:
         return [(memory, base, base + words)]
     return [(memory, base, depth), (memory, 0, base + words - depth)]
+
+
+def tile_rows(op: Op) -> int:
+    """Rows per tile such that an instruction keeps its engine busy for TILE_CYCLES or so."""
+    op.row_step, op.chunks = op.height, [(0, op.blocks)]
+    whole = sum(op.cycles(t) - 12 for t in op.tiles())
+    rows = max(1, min(op.height, round(TILE_CYCLES * op.height / max(1, whole))))
+    if isinstance(op, CopyOp):
+        rows = -(-rows // op.fy) * op.fy
+    return rows

@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass, field
 
 from falconet.compiler.lower import Network
-from falconet.compiler.ops import Buffer, CopyOp, MacOp, Op, StoreOp
+from falconet.compiler.ops import TILE_CYCLES, Buffer, MacOp, Op, StoreOp, tile_rows
+from falconet.compiler.spill import insert_spills
 from falconet.isa import Dst, Engine, FalconetError
 
 __all__ = ["Plan", "make_plan"]
 
-TILE_CYCLES = 600  # an instruction should keep its engine busy at least this long
 CUT_COST = 300  # words; keeps groups from being cut for nothing
 
 
@@ -28,6 +28,7 @@ class Plan:
     net: Network
     ops: list[Op]
     group_of: list[int]
+    slack: int
     writers: dict[int, list[int]] = field(default_factory=dict)  # id(buffer) -> op indices
     readers: dict[int, list[int]] = field(default_factory=dict)
 
@@ -35,20 +36,30 @@ class Plan:
     def n_groups(self) -> int:
         return self.group_of[-1] + 1
 
+    def index(self) -> None:
+        """Find the writers and readers of every buffer."""
+        self.writers, self.readers = {}, {}
+        for i, op in enumerate(self.ops):
+            if op.output is not None:
+                self.writers.setdefault(id(op.output.buffer), []).append(i)
+            for slot in op.inputs:
+                self.readers.setdefault(id(slot.buffer), []).append(i)
 
-def make_plan(net: Network, fill: float = 0.9) -> Plan:
-    """Group, ring and tile the network so that at most ``fill`` of the scratchpad is planned."""
+
+def make_plan(net: Network, fill: float = 0.9, slack: int = 2, spill: float = math.inf) -> Plan:
+    """Group, ring and tile the network so that at most ``fill`` of the scratchpad is planned.
+
+    ``slack``: tiles that a ring holds beyond what its readers need at once. ``spill``: tensors of
+    more words than this go through DDR where they cross from group to group.
+    """
     ops = _order(net)
-    plan = Plan(net, ops, [0] * len(ops))
-    for i, op in enumerate(ops):
-        if op.output is not None:
-            plan.writers.setdefault(id(op.output.buffer), []).append(i)
-        for slot in op.inputs:
-            plan.readers.setdefault(id(slot.buffer), []).append(i)
     for op in ops:
-        op.row_step = _row_step(op)
-        op.chunks = [(0, op.blocks)]
-    plan.group_of = _cut(plan, int(net.arch.scratchpad_words * fill))
+        op.row_step = tile_rows(op)
+    plan = Plan(net, ops, [0] * len(ops), slack)
+    plan.index()
+    plan.group_of = _cut(plan, int(net.arch.scratchpad_words * fill), spill)
+    if spill < math.inf:
+        insert_spills(plan, spill)
     _rings(plan)
     _chunk(plan)
     return plan
@@ -75,69 +86,68 @@ def _order(net: Network) -> list[Op]:
     return ordered
 
 
-def _row_step(op: Op) -> int:
-    op.row_step, op.chunks = op.height, [(0, op.blocks)]
-    whole = sum(op.cycles(t) - 12 for t in op.tiles())
-    rows = max(1, min(op.height, round(TILE_CYCLES * op.height / max(1, whole))))
-    if isinstance(op, CopyOp):
-        rows = -(-rows // op.fy) * op.fy
-    return rows
-
-
 def _weight_words(op: Op) -> int:
     return sum(op.block_words(b) for b in range(op.blocks)) if op.memory is not None else 0
 
 
 def _ring_rows(buf: Buffer, plan: Plan) -> int:
-    """Rows that producer and consumers need at once, with one tile of slack."""
-    writers, readers = plan.writers[id(buf)], plan.readers.get(id(buf), [])
-    if len(writers) != 1 or not readers:
+    """Rows that producer and consumers need at once, and the slack."""
+    readers = plan.readers.get(id(buf), [])
+    if not readers:
         return buf.height
-    step = plan.ops[writers[0]].row_step
+    step = max(plan.ops[w].row_step for w in plan.writers[id(buf)])
     window = 0
     for r in readers:
         op = plan.ops[r]
         for slot, tile in ((s, t) for t in op.tiles() for s in op.inputs if s.buffer is buf):
             lo, hi = op.needs(tile.y0, tile.y1)[op.inputs.index(slot)]
             window = max(window, hi - lo)
-    rows = max(2, window + 2 * step)
+    rows = max(2, window + plan.slack * step)
     return rows if rows < 0.9 * buf.height else buf.height
 
 
-def _cut(plan: Plan, capacity: int) -> list[int]:
+def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
     ops, n = plan.ops, len(plan.ops)
     arch = plan.net.arch
-    buffers = {id(b): b for b in plan.net.buffers}
-    span = {k: (min(plan.writers[k]), max(plan.readers.get(k, plan.writers[k])))
-            for k in buffers if k in plan.writers}
+    buffers = {id(b): b for b in plan.net.buffers if id(b) in plan.writers}
+    users = {k: sorted(plan.writers[k] + plan.readers.get(k, [])) for k in buffers}
     whole = {k: b.height * b.row_words for k, b in buffers.items()}
-    ring = {k: _ring_rows(buffers[k], plan) * buffers[k].row_words for k in span}
-    crossing = [sum(whole[k] for k, (a, b) in span.items() if a < i <= b) for i in range(n + 1)]
+    ring = {k: _ring_rows(buffers[k], plan) * buffers[k].row_words for k in buffers}
+    crossing = [
+        sum(whole[k] * (1 + (whole[k] > spill)) for k, u in users.items() if u[0] < i <= u[-1])
+        for i in range(n + 1)
+    ]
     words = {m: [_weight_words(op) if op.memory is m else 0 for op in ops]
              for m in (Dst.WEIGHTS, Dst.VECTOR)}
     limit = {Dst.WEIGHTS: arch.weight_words // 2, Dst.VECTOR: arch.vector_words // 2}
 
+    def overweight(i: int, j: int) -> bool:
+        return any(sum(w[i:j]) > limit[m] for m, w in words.items())
+
+    def need(k: int, i: int, j: int) -> int:
+        """Words of buffer k while operations i..j-1 run."""
+        used = [u for u in users[k] if i <= u < j]
+        if used and len(used) == len(users[k]):
+            return ring[k]
+        if whole[k] > spill:
+            return (whole[k] if overweight(i, j) else ring[k]) if used else 0
+        return whole[k] if users[k][0] < j and users[k][-1] >= i else 0
+
     def feasible(i: int, j: int) -> bool:
         """Operations i..j-1 as one group."""
-        if j - i > 1 and any(sum(w[i:j]) > limit[m] for m, w in words.items()):
-            return False
         for engine in (Engine.MAC, Engine.VEC):
             if len({op.table for op in ops[i:j] if op.engine is engine and op.table}) > 1:
                 return False
-        need = sum(
-            ring[k] if i <= a and b < j else whole[k]
-            for k, (a, b) in span.items() if a < j and b >= i
-        )
-        return need <= capacity
+        return sum(need(k, i, j) for k in buffers) <= capacity
 
     best: list[tuple[float, int]] = [(0.0, 0)] + [(math.inf, 0)] * n
     for j in range(1, n + 1):
         for i in range(j - 1, -1, -1):
             if best[i][0] == math.inf:
                 continue
+            if j - i > 1 and overweight(i, j):
+                break
             if not feasible(i, j):
-                if j - i > 1 and any(sum(w[i:j]) > limit[m] for m, w in words.items()):
-                    break
                 continue
             cost = best[i][0] + crossing[i] + CUT_COST
             if cost < best[j][0]:

@@ -9,16 +9,14 @@ the instructions really touch, so a wrong estimate costs cycles, never correctne
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from falconet.compiler.ops import Op, StoreOp, Tile
+from falconet.compiler.ops import LoadOp, Op, StoreOp, Tile
 from falconet.compiler.plan import Plan
 from falconet.isa import Dst, Engine
 
 __all__ = ["Task", "WeightLoad", "make_schedule"]
 
-WINDOW = 3  # groups that may be under way at once
 DRAIN = 40  # cycles from an engine's last issue to its last write
 
 
@@ -79,11 +77,14 @@ class _Deadlock(Exception):
         self.blocked = blocked
 
 
-def make_schedule(plan: Plan, progress: Callable[[float], None] | None = None) -> list[Task]:
-    """Order all tiles; rings that turn out too short are lengthened and the work begins again."""
+def make_schedule(plan: Plan, ahead: int) -> list[Task]:
+    """Order all tiles; ``ahead``: how many groups beyond the first unfinished one may start.
+
+    Rings that turn out too short are lengthened and the work begins again.
+    """
     while True:
         try:
-            return _Simulation(plan).run(progress)
+            return _Simulation(plan, ahead).run()
         except _Deadlock as stuck:
             for op in stuck.blocked:
                 assert op.output is not None
@@ -92,8 +93,8 @@ def make_schedule(plan: Plan, progress: Callable[[float], None] | None = None) -
 
 
 class _Simulation:
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.ops = plan, plan.ops
+    def __init__(self, plan: Plan, ahead: int) -> None:
+        self.plan, self.ops, self.ahead = plan, plan.ops, ahead
         arch = plan.net.arch
         self.tiles = [op.tiles() for op in self.ops]
         self.issued = [0] * len(self.ops)
@@ -114,6 +115,10 @@ class _Simulation:
         for i, tiles in enumerate(self.tiles):
             self.group_left[plan.group_of[i]] += len(tiles)
         self.group = 0
+        self.stores: dict[str, list[int]] = {}
+        for i, op in enumerate(self.ops):
+            if isinstance(op, StoreOp):
+                self.stores.setdefault(op.target.name, []).append(i)
         self.by_engine = {
             e: [i for i, op in enumerate(self.ops) if op.engine is e] for e in Engine
         }
@@ -140,7 +145,7 @@ class _Simulation:
                 runs[-1][1].append(i)
         return runs
 
-    def run(self, progress: Callable[[float], None] | None) -> list[Task]:
+    def run(self) -> list[Task]:
         total = sum(len(t) for t in self.tiles)
         order: list[Task] = []
         events: list[tuple[int, int, Task]] = []
@@ -162,8 +167,6 @@ class _Simulation:
             now, mark, task = heapq.heappop(events)
             if mark > 0:
                 done += self._finish(task)
-                if progress is not None:
-                    progress(done / total)
         return order
 
     def _cycles(self, task: Task) -> int:
@@ -195,6 +198,10 @@ class _Simulation:
 
     def _inputs_ready(self, i: int, tile: Tile) -> bool:
         op = self.ops[i]
+        for store in self.stores.get(op.source.name, []) if isinstance(op, LoadOp) else []:
+            done = self.finished[store]
+            if done < len(self.tiles[store]) and self.tiles[store][done].y0 < tile.y1:
+                return False
         for slot, (_, hi) in zip(op.inputs, op.needs(tile.y0, tile.y1)):
             rows = self.rows_done[id(slot.buffer)]
             b0, b1 = slot.block0, slot.block0 + slot.blocks
@@ -232,7 +239,7 @@ class _Simulation:
         return True
 
     def _pick(self, engine: Engine, now: int) -> Task | None:
-        limit = self.group + WINDOW
+        limit = self.group + self.ahead
         for i in reversed(self.by_engine[engine]):
             if self.plan.group_of[i] > limit:
                 continue
