@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from falconet.isa import FalconetError
 from numpy.typing import NDArray
+
+from falconet.isa import FalconetError
 
 __all__ = ["load_state_dict"]
 

@@ -29,6 +29,7 @@ import json
 from typing import Any
 
 import onnx
+
 from falconet.isa import FalconetError
 
 __all__ = ["KEY", "get_meta", "set_meta"]

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 import onnx
+
 from falconet.isa import FalconetError
 
 __all__ = ["MODELS", "build"]

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from falconet.isa import FalconetError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from falconet.isa import FalconetError
 
 __all__ = ["GraphBuilder", "check_size"]
 

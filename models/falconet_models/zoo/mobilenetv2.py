@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from falconet.isa import FalconetError
 from numpy.typing import NDArray
 
+from falconet.isa import FalconetError
 from falconet_models.checkpoint import load_state_dict
 from falconet_models.metadata import set_meta
 from falconet_models.zoo.graph import GraphBuilder, check_size

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from falconet.isa import FalconetError
 from onnx import numpy_helper
 
+from falconet.isa import FalconetError
 from falconet_models.metadata import set_meta
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
