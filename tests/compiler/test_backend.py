@@ -1,0 +1,124 @@
+"""Plan, schedule, allocation, emission: legality of what comes out, whatever goes in."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+
+from falconet.compiler import compile_graph, pack
+from falconet.compiler.allocate import allocate
+from falconet.compiler.lower import lower
+from falconet.compiler.plan import make_plan
+from falconet.compiler.schedule import make_schedule
+from falconet.isa import Engine, FalconetError, Program, Segment, preset, unpack_pair
+
+GRAPHS = {
+    "operators": lambda: networks.zoo_of_operators(),
+    "mobilenetv2-64": lambda: networks.mobilenet_v2(size=64),
+    "retinaface-64": lambda: networks.retinaface(size=64),
+}
+
+
+@pytest.fixture(scope="module", params=[(g, a) for g in GRAPHS for a in ("tiny", "pynq-z2")],
+                ids=lambda p: f"{p[0]}-{p[1]}")
+def program(request: pytest.FixtureRequest) -> Program:
+    graph, arch = request.param
+    return compile_graph(GRAPHS[graph](), preset(arch))
+
+
+def test_waits_point_backwards(program: Program) -> None:
+    issued = [0] * len(Engine)
+    for ins in program.instructions():
+        for e in Engine:
+            assert getattr(ins, f"wait_{e.name.lower()}") <= issued[e]
+        if ins.engine is not None:
+            issued[ins.engine] += 1
+
+
+def test_program_file_survives(program: Program) -> None:
+    again = Program.from_bytes(program.to_bytes())
+    assert again.instructions() == program.instructions()
+    assert len(again.header["steps"]) == again.n_instructions
+
+
+def test_every_tile_of_every_tensor_is_written_once(program: Program) -> None:
+    seen = {i: np.zeros((t["height"], t["blocks"]), int)
+            for i, t in enumerate(program.header["tensors"])}
+    layers = program.header["layers"]
+    last = None
+    for step in program.header["steps"]:
+        layer, tensor, y0, y1, b0, b1 = step
+        if tensor >= 0 and step != last:
+            seen[tensor][y0:y1, b0:b1] += 1
+            last = step
+    ops = {n["output"]: n["op"] for n in program.header["graph"]["nodes"]}
+    assert layers
+    for i, t in enumerate(program.header["tensors"]):
+        if ops.get(t["name"]) not in (None, "concat", "slice"):
+            assert (seen[i] == 1).all(), t["name"]
+
+
+def test_loads_stay_in_their_segments(program: Program) -> None:
+    sizes = {Segment[k.upper()]: v for k, v in program.header["segments"].items()}
+    sizes[Segment.CODE] = program.header["code_bytes"]
+    for ins in program.instructions():
+        if ins.mnemonic in ("LOAD", "STORE"):
+            end = (ins.offset + (ins.n2 - 1) * ins.ddr_step2 + (ins.n1 - 1) * ins.ddr_step1
+                   + ins.run * program.arch.lanes)
+            assert end <= -(-sizes[Segment(ins.segment)] // 128) * 128
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("slack", [1, 2])
+def test_buffers_alive_together_share_no_word(ahead: int, slack: int) -> None:
+    plan = make_plan(lower(networks.zoo_of_operators(), preset("tiny")), slack=slack)
+    tasks = make_schedule(plan, ahead)
+    assert allocate(plan, tasks) is None
+    life: dict[str, list[int]] = {}
+    for at, task in enumerate(tasks):
+        if task.tile is not None:
+            op = plan.ops[task.op]
+            for slot in (*op.inputs, *([op.output] if op.output else [])):
+                life.setdefault(slot.buffer.name, []).append(at)
+    buffers = [b for b in plan.net.buffers if b.name in life]
+    for i, a in enumerate(buffers):
+        assert 0 <= a.base and a.base + a.words <= preset("tiny").scratchpad_words
+        for b in buffers[:i]:
+            together = life[a.name][0] <= life[b.name][-1] and life[b.name][0] <= life[a.name][-1]
+            apart = a.base + a.words <= b.base or b.base + b.words <= a.base
+            assert apart or not together, (a.name, b.name)
+
+
+def test_too_large_is_refused_with_the_name() -> None:
+    b = networks.Builder((64, 400, 400))
+    graph = b.done(b.conv("x", 1024, 3))
+    with pytest.raises(FalconetError, match="scratchpad"):
+        compile_graph(graph, preset("tiny"))
+
+
+def test_operands_in_different_lanes_are_refused() -> None:
+    b = networks.Builder((8, 8, 8))
+    cat = b.add("concat", [b.conv("x", 5), b.conv("x", 5)])
+    graph = b.done(b.eltwise(cat, b.conv("x", 10)))
+    with pytest.raises(FalconetError, match="different lanes"):
+        compile_graph(graph, preset("pynq-z2"))
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
+def test_coefficient_digits(value: int) -> None:
+    arch = preset("pynq-z2")
+    words = pack.coefficient_taps(arch, np.full((1, 16), value, np.int32)).astype(int)
+    assert (words[0, 3] + 128 * words[0, 2] + 128 * 128 * words[0, 1] == value).all()
+    assert (np.abs(words) <= 64).all()
+
+
+def test_mac_block_layout() -> None:
+    arch = preset("tiny")
+    w = np.random.default_rng(1).integers(-127, 128, (8, 16, 2, 1)).astype(np.int8)
+    data = np.frombuffer(pack.mac_block(arch, w, b""), np.int8)
+    for ky, ib, i, j in [(0, 0, 0, 0), (1, 1, 7, 3), (0, 1, 2, 1)]:
+        word = ky * 2 + ib
+        at = word * 64 + (j * 8 + i) * 2
+        pair = unpack_pair(int(data[at]), int(data[at + 1]))
+        assert pair == (w[2 * j, ib * 8 + i, ky, 0], w[2 * j + 1, ib * 8 + i, ky, 0])
