@@ -221,13 +221,18 @@ class _Spatial(Op):
         return [_window_rows(y0, y1, self.stride[0], self.dilation[0], self.kernel[0],
                              self.pads[0], h)]
 
+    @property
+    def _ix0(self) -> int:
+        """Input column of the first read."""
+        return -self.pads[1]
+
     def _window_fields(self, tile: Tile) -> dict[str, int]:
         src = self.inputs[0]
         buf = src.buffer
         sy, dy = self.stride[0], self.dilation[0]
         iy0 = tile.y0 * sy - self.pads[0]
         return {
-            **src.view("in", iy0, y_step=sy if tile.y1 - tile.y0 > 1 else 0),
+            **src.view("in", iy0, y_step=sy if tile.y1 - tile.y0 > 1 else 0, x=self._ix0),
             "in_ky_step": buf.rows(dy) if self.kernel[0] > 1 else 0,
             "iy0": iy0, "in_h": buf.height, "stride_y": sy, "dil_y": dy,
             "pad": self.pad, "n_y": tile.y1 - tile.y0, "n_ky": self.kernel[0],
@@ -253,6 +258,10 @@ class MacOp(_Spatial):
 
     def __post_init__(self) -> None:
         self.table = self.stage.table
+
+    @property
+    def _ix0(self) -> int:
+        return 0 if self.image_group else super()._ix0
 
     def block_words(self, block: int) -> int:
         b0, b1 = self.in_range[block]
@@ -281,7 +290,7 @@ class MacOp(_Spatial):
                  "in_w": 1}
         else:
             x = {"in_x_step": sx, "in_kx_step": dx if self.kernel[1] > 1 else 0,
-                 "in_w": src.buffer.width, "ix0": -self.pads[1], "stride_x": sx, "dil_x": dx}
+                 "in_w": src.buffer.width, "ix0": self._ix0, "stride_x": sx, "dil_x": dx}
         rows = self.needs(tile.y0, tile.y1)[0]
         b = tile.b0
         while b < tile.b1:
@@ -390,7 +399,7 @@ class WindowOp(_Spatial):
             ins = Window(
                 **{**window, **x, **dst.view("out", tile.y0, tile.b0 + p0),
                    "in_base": (window["in_base"] + p0 * src.buffer.width) & MASK},
-                in_w=src.buffer.width, ix0=-self.pads[1], n_b=p1 - p0, n_x=self.columns,
+                in_w=src.buffer.width, ix0=self._ix0, n_b=p1 - p0, n_x=self.columns,
                 op=self.weight is None, w_base=base,
                 w_b_step=0 if self.shared or p1 - p0 == 1 else step,
                 w_k_step=not self._uniform,
