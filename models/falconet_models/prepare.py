@@ -1,0 +1,123 @@
+"""A float ONNX model made ready for quantisation: read, checked, simplified, with shapes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, version_converter
+
+from falconet.isa import FalconetError
+
+__all__ = ["load_float", "session"]
+
+OPSET = 17
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}
+
+
+def session(model: onnx.ModelProto, *, optimise: bool = True) -> ort.InferenceSession:
+    """An onnxruntime session.
+
+    With ``optimise=False`` every node is computed by itself in float: the literal reading of a
+    QDQ model, which optimised integer kernels do not keep to.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = (
+        level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    )
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _read(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+    if isinstance(source, onnx.ModelProto):
+        model = onnx.ModelProto()
+        model.CopyFrom(source)
+        return model, f"model '{source.graph.name}'"
+    try:
+        model = onnx.load(str(source))
+        onnx.checker.check_model(model)
+    except OSError as e:
+        raise FalconetError(
+            f"{source}: {e.strerror or e}; give the path of an ONNX model"
+        ) from None
+    except Exception as e:  # protobuf and onnx raise classes of their own
+        reason = str(e).strip().split("\n")[0] or type(e).__name__
+        raise FalconetError(f"{source}: not an ONNX model ({reason}); export it again") from None
+    return model, str(source)
+
+
+def _check(model: onnx.ModelProto, name: str) -> None:
+    """One float image in, fixed extents (a symbolic batch becomes 1), nothing quantised."""
+    for node in model.graph.node:
+        if node.op_type in _QUANTISED:
+            raise FalconetError(
+                f"{name}: node '{node.name}' is a {node.op_type}, so the model is quantised "
+                "already; compile it as it is, or give the float model"
+            )
+    constants = {i.name for i in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in constants]
+    if len(inputs) != 1:
+        raise FalconetError(f"{name}: {len(inputs)} inputs; give a model with one, an image")
+    value = inputs[0].type.tensor_type
+    if value.elem_type != TensorProto.FLOAT:
+        raise FalconetError(f"{name}: input '{inputs[0].name}' is not float32; export it as float")
+    dims = value.shape.dim
+    if dims and not dims[0].dim_value:
+        dims[0].dim_value = 1
+        for output in model.graph.output:
+            shape = output.type.tensor_type.shape.dim
+            if shape and not shape[0].dim_value:
+                shape[0].dim_value = 1
+    shape = [d.dim_value or d.dim_param or "?" for d in dims]
+    if len(dims) != 4 or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
+        raise FalconetError(
+            f"{name}: input '{inputs[0].name}' has the shape {shape}; "
+            "export it with the fixed shape 1 x C x H x W"
+        )
+
+
+def load_float(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the model in opset 17: constants and batch norm folded, shapes inferred.
+
+    Raises
+    ------
+    FalconetError
+        If it is no ONNX model, is quantised already, or has other than one fixed-size input.
+    """
+    model, name = _read(source)
+    _check(model, name)
+    try:
+        opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        if opset != OPSET:
+            model = version_converter.convert_version(model, OPSET)
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder, "model.onnx"))
+            options = ort.SessionOptions()
+            options.log_severity_level = 3
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+            options.optimized_model_filepath = path
+            ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            simple = onnx.load(path)
+        simple = onnx.shape_inference.infer_shapes(simple, check_type=True, strict_mode=True)
+    except Exception as e:  # onnx, its converter and onnxruntime raise classes of their own
+        reason = str(e).strip().split("\n")[0]
+        raise FalconetError(f"{name}: onnxruntime refuses the model ({reason}); export it again"
+                            ) from None
+    for i in reversed(range(len(simple.opset_import))):
+        if simple.opset_import[i].domain not in ("", "ai.onnx"):
+            del simple.opset_import[i]
+    for node in simple.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise FalconetError(
+                f"{name}: node '{node.name}' ({node.op_type}) is of domain '{node.domain}'; "
+                "export with standard operators alone"
+            )
+    return simple
