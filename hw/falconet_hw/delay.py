@@ -1,12 +1,12 @@
-"""Delay lines: the one helper that all pipelined datapaths share."""
+"""Delay lines and register copies: what all pipelined datapaths share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Const, Module, Signal, Value
 
-__all__ = ["delay"]
+__all__ = ["copies", "delay"]
 
 
 def delay(m: Module, value: Any, cycles: int, *, name: str, reset: bool = False) -> Any:
@@ -20,3 +20,27 @@ def delay(m: Module, value: Any, cycles: int, *, name: str, reset: bool = False)
         m.d.sync += stage.eq(value)
         value = stage
     return value
+
+
+def copies(m: Module, value: Value, count: int, *, name: str) -> list[Signal]:
+    """``count`` (at most 8) registers of ``value`` as it was two cycles ago, to share its sinks.
+
+    Synthesis merges equal registers. These differ in their initial value and, one stage earlier,
+    in polarity, so each may hold either value in the first two cycles. Reset does not touch them.
+    """
+    if not 1 <= count <= 8:
+        raise ValueError(f"count={count} must be 1 to 8")
+    width = len(value)
+    ones = (1 << width) - 1
+    roots: list[tuple[Signal, int]] = []
+    leaves: list[Signal] = []
+    for i in range(count):
+        if i < 4:
+            root = Signal(width, name=f"{name}_root{i}", init=ones * (i & 1), reset_less=True)
+            roots.append((root, ones * (i >> 1)))
+            m.d.sync += root.eq(value ^ Const(ones * (i >> 1), width))
+        root, flip = roots[i % 4]
+        leaf = Signal(width, name=f"{name}_copy{i}", init=ones * (i >> 2), reset_less=True)
+        m.d.sync += leaf.eq(root ^ Const(flip, width))
+        leaves.append(leaf)
+    return leaves
