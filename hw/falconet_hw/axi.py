@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth import Module
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out, Signature
-from falconet.isa import Arch, ErrorCode, Segment
+from typing import Any
 
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out, Signature, connect, flipped
+
+from falconet.isa import Arch, ErrorCode, Segment
 from falconet_hw.bus import Axi3ReadSignature, Axi3WriteSignature
+from falconet_hw.fifo import Fifo, RegisterSlice
 
 __all__ = [
     "BurstCommand", "ErrorLayout", "ReadBeat", "ReadClientSignature", "ReadMaster",
-    "SegmentsLayout", "WriteBeat", "WriteClientSignature", "WriteMaster",
+    "SegmentsLayout", "WriteBeat", "WriteClientSignature", "WriteMaster", "latch_error",
 ]
 
 
@@ -50,6 +53,8 @@ class ReadBeat(data.StructLayout):
 
 
 class WriteBeat(data.StructLayout):
+    """One beat and its byte strobes."""
+
     def __init__(self) -> None:
         super().__init__({"data": 64, "strb": 8})
 
@@ -79,8 +84,23 @@ class WriteClientSignature(Signature):
         })
 
 
+_OUTSTANDING = 16  # bursts; the PS7's HP ports accept 8
+_FETCH_BEATS = 32
+_SIZE_8, _INCR, _BUFFERABLE = 3, 1, 0b0011
+
+
+def latch_error(m: Module, error: Any, when: Any, code: ErrorCode, address: Any) -> None:
+    """Keep the first error: set ``error`` (an ErrorLayout view) the first time ``when`` is high."""
+    with m.If(when & ~error.valid):
+        m.d.sync += [error.valid.eq(1), error.code.eq(code), error.address.eq(address)]
+
+
 class ReadMaster(Component):
     """One 64-bit AXI3 read port with two clients, LOAD and FETCH.
+
+    Raises an address every second cycle at most, up to 16 bursts outstanding, one ID, so that all
+    data come in the order of the addresses. ``rready`` is always high. A beat reaches LOAD one
+    cycle after its transfer.
 
     Members
     -------
@@ -97,23 +117,84 @@ class ReadMaster(Component):
         READ and the address of the first burst answered with SLVERR or DECERR. Implies ``stop``.
     """
 
-    load: In(ReadClientSignature())
-    fetch: In(ReadClientSignature())
-    stop: In(1)
-    bus: Out(Axi3ReadSignature())
-    idle: Out(1)
-    error: Out(ErrorLayout())
-
     def __init__(self, *, arch: Arch) -> None:
         self.arch = arch
-        super().__init__()
+        super().__init__({
+            "load": In(ReadClientSignature()),
+            "fetch": In(ReadClientSignature()),
+            "stop": In(1),
+            "bus": Out(Axi3ReadSignature()),
+            "idle": Out(1),
+            "error": Out(ErrorLayout()),
+        })
 
-    def elaborate(self, platform: object) -> Module:
-        raise NotImplementedError(ErrorCode.READ)
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        owner = data.StructLayout({"addr": 32, "tag": 1, "fetch": 1})
+        m.submodules.owners = owners = Fifo(owner, depth=_OUTSTANDING)
+        m.submodules.fetched = fetched = Fifo(ReadBeat(), depth=_FETCH_BEATS)
+        bus, load, fetch = self.bus, self.load, self.fetch
+
+        outstanding = Signal(range(2 * _OUTSTANDING))
+        credits = Signal(range(_FETCH_BEATS + 1), init=_FETCH_BEATS)
+        opened, fetch_first, take = Signal(), Signal(), Signal()
+        command = Signal(BurstCommand())
+        m.d.comb += [
+            self.idle.eq(outstanding == 0),
+            opened.eq(~bus.arvalid & owners.i.ready & ~self.stop & ~self.error.valid),
+            fetch_first.eq(fetch.cmd.valid & (credits >= self.arch.burst_beats)),
+            fetch.cmd.ready.eq(opened & fetch_first),
+            load.cmd.ready.eq(opened & ~fetch_first),
+            take.eq(opened & (fetch_first | load.cmd.valid)),
+            command.eq(Mux(fetch_first, fetch.cmd.payload, load.cmd.payload)),
+            owners.i.valid.eq(take),
+            owners.i.payload.addr.eq(command.addr),
+            owners.i.payload.tag.eq(command.tag),
+            owners.i.payload.fetch.eq(fetch_first),
+            bus.arsize.eq(_SIZE_8), bus.arburst.eq(_INCR), bus.arcache.eq(_BUFFERABLE),
+            bus.rready.eq(1),
+        ]
+        with m.If(bus.arready):
+            m.d.sync += bus.arvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                bus.arvalid.eq(1), bus.araddr.eq(command.addr), bus.arlen.eq(command.len),
+            ]
+
+        valid, failed = Signal(), Signal()
+        beat = Signal(ReadBeat(), reset_less=True)
+        of_fetch = owners.o.payload.fetch
+        m.d.sync += [
+            valid.eq(bus.rvalid), failed.eq(bus.rresp[1]),
+            beat.data.eq(bus.rdata), beat.last.eq(bus.rlast),
+        ]
+        for to, mine in ((load.data, ~of_fetch), (fetched.i, of_fetch)):
+            m.d.comb += [
+                to.payload.data.eq(beat.data), to.payload.last.eq(beat.last),
+                to.payload.tag.eq(owners.o.payload.tag),
+                to.valid.eq(valid & mine),
+            ]
+        m.d.comb += [
+            owners.o.ready.eq(valid & beat.last),
+        ]
+        connect(m, fetched.o, flipped(fetch.data))
+        m.d.sync += [
+            outstanding.eq(outstanding + take - owners.o.ready),
+            credits.eq(
+                credits + (fetched.o.valid & fetched.o.ready)
+                - Mux(take & fetch_first, command.len + 1, 0)
+            ),
+        ]
+        latch_error(m, self.error, valid & failed, ErrorCode.READ, owners.o.payload.addr)
+        return m
 
 
 class WriteMaster(Component):
     """One 64-bit AXI3 write port.
+
+    Raises an address every second cycle at most, up to 16 bursts outstanding, one ID. Data
+    follows its address, never goes before it, and does not wait for it to be taken; one beat a
+    cycle.
 
     Members
     -------
@@ -125,18 +206,80 @@ class WriteMaster(Component):
     idle: Out(1)
         No address is raised, no data or response outstanding.
     error: Out(ErrorLayout())
-        WRITE and the address of the first burst answered with SLVERR or DECERR. Implies ``stop``.
+        WRITE and the address of the first burst answered with SLVERR or DECERR. Implies ``stop``
+        and the end of ``done``.
     """
-
-    client: In(WriteClientSignature())
-    stop: In(1)
-    bus: Out(Axi3WriteSignature())
-    idle: Out(1)
-    error: Out(ErrorLayout())
 
     def __init__(self, *, arch: Arch) -> None:
         self.arch = arch
-        super().__init__()
+        super().__init__({
+            "client": In(WriteClientSignature()),
+            "stop": In(1),
+            "bus": Out(Axi3WriteSignature()),
+            "idle": Out(1),
+            "error": Out(ErrorLayout()),
+        })
 
-    def elaborate(self, platform: object) -> Module:
-        raise NotImplementedError(ErrorCode.WRITE)
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        owner = data.StructLayout({"addr": 32, "tag": 1})
+        m.submodules.owners = owners = Fifo(owner, depth=_OUTSTANDING)
+        m.submodules.lengths = lengths = Fifo(4, depth=_OUTSTANDING)
+        beat = data.StructLayout({"data": 64, "strb": 8, "last": 1})
+        m.submodules.beats = beats = RegisterSlice(beat)
+        bus, client = self.bus, self.client
+
+        outstanding = Signal(range(2 * _OUTSTANDING))
+        take = Signal()
+        m.d.comb += [
+            self.idle.eq(outstanding == 0),
+            client.cmd.ready.eq(
+                ~bus.awvalid & owners.i.ready & lengths.i.ready & ~self.stop & ~self.error.valid
+            ),
+            take.eq(client.cmd.valid & client.cmd.ready),
+            owners.i.valid.eq(take),
+            owners.i.payload.addr.eq(client.cmd.payload.addr),
+            owners.i.payload.tag.eq(client.cmd.payload.tag),
+            lengths.i.valid.eq(take),
+            lengths.i.payload.eq(client.cmd.payload.len),
+            bus.awsize.eq(_SIZE_8), bus.awburst.eq(_INCR), bus.awcache.eq(_BUFFERABLE),
+            bus.bready.eq(1),
+        ]
+        with m.If(bus.awready):
+            m.d.sync += bus.awvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                bus.awvalid.eq(1), bus.awaddr.eq(client.cmd.payload.addr),
+                bus.awlen.eq(client.cmd.payload.len),
+            ]
+
+        index = Signal(4)
+        last, go = Signal(), Signal()
+        m.d.comb += [
+            last.eq(index == lengths.o.payload),
+            beats.i.valid.eq(client.data.valid & lengths.o.valid),
+            client.data.ready.eq(beats.i.ready & lengths.o.valid),
+            go.eq(beats.i.valid & beats.i.ready),
+            lengths.o.ready.eq(go & last),
+            beats.i.payload.data.eq(client.data.payload.data),
+            beats.i.payload.strb.eq(client.data.payload.strb),
+            beats.i.payload.last.eq(last),
+            bus.wvalid.eq(beats.o.valid), beats.o.ready.eq(bus.wready),
+            bus.wdata.eq(beats.o.payload.data), bus.wstrb.eq(beats.o.payload.strb),
+            bus.wlast.eq(beats.o.payload.last),
+        ]
+        with m.If(go):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+
+        answered, failed = Signal(), Signal()
+        m.d.sync += [
+            answered.eq(bus.bvalid), failed.eq(bus.bresp[1]),
+            outstanding.eq(outstanding + take - answered),
+        ]
+        m.d.comb += [
+            owners.o.ready.eq(answered),
+            client.done.eq(answered & ~failed & ~self.error.valid),
+            client.tag.eq(owners.o.payload.tag),
+        ]
+        latch_error(m, self.error, answered & failed, ErrorCode.WRITE, owners.o.payload.addr)
+        return m

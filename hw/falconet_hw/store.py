@@ -2,33 +2,117 @@
 
 from __future__ import annotations
 
-from amaranth import Module
-from amaranth.lib import stream
-from amaranth.lib.wiring import Component, In, Out
-from falconet.isa import INSTRUCTION_BITS, Arch
+from typing import Any
 
+from amaranth import Module, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from falconet.isa import INSTRUCTION_BITS, Arch, Segment, Store
 from falconet_hw.axi import ErrorLayout, SegmentsLayout, WriteClientSignature
+from falconet_hw.box import Box, BoxRun, BoxWalker
+from falconet_hw.burst import BurstSplitter, word_beats
+from falconet_hw.delay import delay
+from falconet_hw.fifo import Fifo, RegisterSlice
+from falconet_hw.layout import instruction_layout
 
-__all__ = ["StoreEngine"]
+__all__ = ["StoreEngine", "WordReader"]
+
+_AHEAD = 4  # instructions whose bursts may be raised before their words are read
+_WORDS = 32
+
+
+class WordReader(Component):
+    """Reads runs of words from the scratchpad, up to one a cycle, up to 32 on their way.
+
+    Members
+    -------
+    runs: In(stream.Signature(BoxRun(16, 16)))
+        Address of the first word; ``common`` counts the words.
+    read_req, read_data:
+        See :class:`StoreEngine`.
+    words: Out(stream.Signature(8 * lanes))
+    """
+
+    def __init__(self, *, arch: Arch, read_latency: int) -> None:
+        self.read_latency = read_latency
+        super().__init__({
+            "runs": In(stream.Signature(BoxRun(16, 16))),
+            "read_req": Out(stream.Signature(16)),
+            "read_data": In(8 * arch.lanes),
+            "words": Out(stream.Signature(8 * arch.lanes)),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.request = request = RegisterSlice(16)
+        m.submodules.queue = queue = Fifo(self.words.payload.shape(), depth=_WORDS)
+        connect(m, request.o, flipped(self.read_req))
+        connect(m, queue.o, flipped(self.words))
+
+        active, final, go = Signal(), Signal(), Signal()
+        addr, left = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        room = Signal(range(_WORDS + 1), init=_WORDS)
+        m.d.comb += [
+            request.i.valid.eq(active & room.any()),
+            request.i.payload.eq(addr),
+            go.eq(request.i.valid & request.i.ready),
+            self.runs.ready.eq(~active | (go & final)),
+            queue.i.valid.eq(delay(
+                m, self.read_req.valid & self.read_req.ready, self.read_latency,
+                name="asked", reset=True,
+            )),
+            queue.i.payload.eq(self.read_data),
+        ]
+        m.d.sync += room.eq(room - go + (queue.o.valid & queue.o.ready))
+        with m.If(self.runs.ready):
+            run = self.runs.payload
+            m.d.sync += [
+                active.eq(self.runs.valid), addr.eq(run.at),
+                left.eq(run.common - 1), final.eq(run.common == 1),
+            ]
+        with m.Elif(go):
+            m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), final.eq(left == 1)]
+        return m
 
 
 class StoreEngine(Component):
-    """Runs Store.
+    """Runs Store: one side raises bursts, the other reads the words that they need.
+
+    ::
+
+        instr -+-> BoxWalker -> BurstSplitter ------------> m0.cmd
+               +-> Fifo -> BoxWalker -> WordReader -> beats -> m0.data
+
+    One beat a cycle as long as the scratchpad gives ``8 / lanes`` words a cycle; up to 5
+    instructions may be under way. Segments CODE and INPUT are refused with WINDOW.
+
+    Parameters
+    ----------
+    arch: Arch
+    read_latency: int
 
     Members
     -------
     instr: In(stream.Signature(512))
     segments: In(SegmentsLayout())
     read_req: Out(stream.Signature(16))
+        Word addresses, from a register.
     read_data: In(8 * lanes)
-        Valid exactly ``read_latency`` cycles after the request's transfer.
+        Valid exactly ``read_latency`` cycles after the request's transfer; always accepted.
     m0: Out(WriteClientSignature())
-    start, retire: Out(1)
-        One cycle per instruction, in order; ``retire`` when its last response has come.
+    start: Out(1)
+        One cycle per instruction, the one after it was accepted.
+    retire: Out(1)
+        One cycle per instruction, in order, the one after its last response.
     busy: Out(1)
+        Instructions have been accepted and not retired.
     stop: In(1)
-        Some block has an error: retire nothing more (data of accepted bursts is still supplied).
+        Some block has an error: retire nothing more. Bursts that the write master has accepted
+        still get their data; it is the write master that takes no more of them.
     error: Out(ErrorLayout())
+        WINDOW; the engine raises no burst any more, and acts as if stopped.
     """
 
     def __init__(self, *, arch: Arch, read_latency: int = 4) -> None:
@@ -47,5 +131,76 @@ class StoreEngine(Component):
             "error": Out(ErrorLayout()),
         })
 
-    def elaborate(self, platform: object) -> Module:
-        raise NotImplementedError
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        arch = self.arch
+        parts = arch.lanes // arch.DATA_BYTES
+        ddr = data.StructLayout({"segment": 2, "beats": 17})
+        m.submodules.requests = requests = BoxWalker(32, ddr)
+        m.submodules.ahead = ahead = Fifo(Box(16, 16), depth=_AHEAD)
+        m.submodules.rows = rows = BoxWalker(16, 16)
+        m.submodules.reader = reader = WordReader(arch=arch, read_latency=self.read_latency)
+        m.submodules.splitter = splitter = BurstSplitter(
+            arch=arch, refused=(Segment.CODE, Segment.INPUT)
+        )
+
+        store = data.View(instruction_layout(Store), self.instr.payload)
+        accept = Signal()
+        m.d.comb += [
+            self.instr.ready.eq(requests.boxes.ready & ahead.i.ready),
+            requests.boxes.valid.eq(self.instr.valid & ahead.i.ready),
+            ahead.i.valid.eq(self.instr.valid & requests.boxes.ready),
+            accept.eq(self.instr.valid & self.instr.ready),
+        ]
+        request, row = requests.boxes.payload, ahead.i.payload
+        m.d.comb += [
+            request.base.eq(store.offset),
+            request.n1.eq(store.n1), request.n2.eq(store.n2),
+            request.step1.eq(store.ddr_step1), request.step2.eq(store.ddr_step2),
+            request.common.segment.eq(store.segment),
+            request.common.beats.eq(word_beats(arch, store.run)),
+            row.base.eq(store.base),
+            row.n1.eq(store.n1), row.n2.eq(store.n2),
+            row.step1.eq(store.step1), row.step2.eq(store.step2),
+            row.common.eq(store.run),
+        ]
+
+        run = requests.runs.payload
+        m.d.comb += [
+            splitter.segments.eq(self.segments),
+            splitter.runs.valid.eq(requests.runs.valid),
+            requests.runs.ready.eq(splitter.runs.ready),
+            splitter.runs.payload.segment.eq(run.common.segment),
+            splitter.runs.payload.beats.eq(run.common.beats),
+            splitter.runs.payload.offset.eq(run.at),
+            splitter.runs.payload.tag.eq(run.last),
+            self.error.eq(splitter.error),
+        ]
+        connect(m, splitter.bursts, flipped(self.m0.cmd))
+
+        connect(m, ahead.o, rows.boxes)
+        connect(m, rows.runs, reader.runs)
+        connect(m, reader.read_req, flipped(self.read_req))
+        beat = self.m0.data
+        word = reader.words
+        part = Signal(exact_log2(parts))
+        m.d.comb += [
+            reader.read_data.eq(self.read_data),
+            beat.valid.eq(word.valid),
+            beat.payload.data.eq(word.payload.word_select(part, 64)),
+            beat.payload.strb.eq(-1),
+            word.ready.eq(beat.ready & (part == parts - 1)),
+        ]
+        with m.If(beat.valid & beat.ready):
+            m.d.sync += part.eq(part + 1)
+
+        stopped = Signal()
+        under_way = Signal(6)
+        m.d.sync += [
+            stopped.eq(self.stop | self.error.valid),
+            self.start.eq(accept),
+            self.retire.eq(self.m0.done & self.m0.tag & ~stopped),
+            under_way.eq(under_way + accept - self.retire),
+        ]
+        m.d.comb += self.busy.eq(under_way.any())
+        return m

@@ -1,0 +1,162 @@
+"""Words of runs become the words that are written: addresses, overlapping windows, pad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+from amaranth.utils import exact_log2
+
+from falconet.isa import Arch
+from falconet_hw.box import BoxRun
+from falconet_hw.delay import delay
+from falconet_hw.fifo import Fifo
+from falconet_hw.load_port import Word
+
+__all__ = ["LoadWord", "WindowRow", "Windows"]
+
+_DEPTH = 16
+_IN_FLIGHT = 5  # words that may still come once the level is seen
+
+
+class WindowRow(data.StructLayout):
+    """What the rows of one instruction have in common.
+
+    ``image`` = 0: the words themselves (``step`` = lanes, ``pad_left`` = 0).
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "dst": 3, "n": 16, "image": 1, "step": 5, "pad_left": 6, "pad": 8, "row_bytes": 16,
+        })
+
+
+class LoadWord(data.StructLayout):
+    """A word on its way out; ``last`` of its instruction."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__({"dst": 3, "addr": 16, "data": 8 * arch.lanes, "last": 1})
+
+
+class Windows(Component):
+    """One row a run: word ``i < n`` holds bytes ``[i * step, i * step + lanes)`` of the row.
+
+    The row is ``pad_left`` bytes of pad, ``row_bytes`` bytes of the run, and pad without end. The
+    run's words that no window needs are dropped. One word a cycle; words leave in order through a
+    queue of 16.
+
+    A window ends in word ``k`` of the run and may begin in word ``k - 1``, which is kept. Because
+    ``step <= lanes``, ``k`` moves on by at most one from window to window. Words before the run
+    and after its end are never asked for: the pad hides whatever is there.
+
+    Members
+    -------
+    rows: In(stream.Signature(BoxRun(16, WindowRow())))
+    words: In(stream.Signature(Word(arch)))
+    out: Out(stream.Signature(LoadWord(arch)))
+    stop: In(1)
+        Begin no new word.
+    """
+
+    def __init__(self, *, arch: Arch) -> None:
+        self.arch = arch
+        super().__init__({
+            "rows": In(stream.Signature(BoxRun(16, WindowRow()))),
+            "words": In(stream.Signature(Word(arch))),
+            "out": Out(stream.Signature(LoadWord(arch))),
+            "stop": In(1),
+        })
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        lanes, bits = self.arch.lanes, exact_log2(self.arch.lanes)
+        m.submodules.queue = queue = Fifo(LoadWord(self.arch), depth=_DEPTH)
+        row = self.rows.payload.common
+
+        active, draining, ended, final, room = (
+            Signal(name=n) for n in ("active", "draining", "ended", "final", "room")
+        )
+        now = Signal(WindowRow(), reset_less=True)
+        last = Signal(reset_less=True)
+        addr = Signal(16, reset_less=True)
+        left = Signal(16, reset_less=True)
+        before = Signal(6 - bits + 1)  # words of pad still to pass before the run's first
+        phase = Signal(bits, reset_less=True)  # the window begins at byte phase + 1 of `kept`
+        lead = Signal(6, reset_less=True)  # bytes of this window before the row's begin
+        rest = Signal(17, reset_less=True)  # bytes from this window's begin to the row's end
+        kept = Signal(8 * lanes, reset_less=True)
+
+        emit, take, outside, done = Signal(), Signal(), Signal(), Signal()
+        moved = Signal(bits + 2)
+        move_on = moved[bits:].any()
+        m.d.comb += [
+            outside.eq(before.any() | ended),
+            emit.eq(active & ~draining & room & (outside | self.words.valid)),
+            moved.eq(phase + now.step),
+            take.eq(draining | (emit & ~outside & move_on)),
+            self.words.ready.eq(take),
+            done.eq(
+                ((draining | (emit & final)) & take & self.words.valid & self.words.payload.end)
+                | (emit & final & ended)
+            ),
+            self.rows.ready.eq(~active | done),
+        ]
+        m.d.sync += room.eq((queue.level < _DEPTH - _IN_FLIGHT) & ~self.stop)
+
+        with m.If(take & self.words.valid):
+            m.d.sync += kept.eq(self.words.payload.data)
+        with m.If(self.rows.ready):
+            m.d.sync += [
+                active.eq(self.rows.valid), draining.eq(0), ended.eq(0),
+                now.eq(row), last.eq(self.rows.payload.last),
+                addr.eq(self.rows.payload.at),
+                left.eq(row.n - 1), final.eq(row.n == 1),
+                before.eq(row.pad_left[bits:]), phase.eq(~row.pad_left[:bits]),
+                lead.eq(row.pad_left),
+                rest.eq(Mux(row.image, row.row_bytes + row.pad_left, lanes)),
+            ]
+        with m.Elif(emit):
+            m.d.sync += [
+                draining.eq(final),
+                ended.eq(ended | (take & self.words.payload.end)),
+                addr.eq(addr + 1), left.eq(left - 1), final.eq(left == 1),
+                before.eq(before - (move_on & before.any())),
+                phase.eq(moved),
+            ]
+            with m.If(now.image):
+                m.d.sync += [
+                    lead.eq(Mux(lead > now.step, lead - now.step, 0)),
+                    rest.eq(Mux(rest > now.step, rest - now.step, 0)),
+                ]
+
+        # Two stages: the window to 4 bytes and the mask; the window to the byte and the pad.
+        both = Cat(kept, self.words.payload.data)[8:]
+        capped = Mux(rest >= lanes, lanes, rest[:bits])
+        coarse = Signal(8 * (lanes + 3), reset_less=True)
+        fine = Signal(2, reset_less=True)
+        inside = Signal(lanes, reset_less=True)
+        first = Signal(LoadWord(self.arch), reset_less=True)
+        pad = Signal(8, reset_less=True)
+        m.d.sync += [
+            coarse.eq(Array(both[i:i + len(coarse)] for i in range(0, 8 * lanes, 32))[phase[2:]]),
+            fine.eq(phase),
+            inside.eq(Cat((j >= lead) & (j < capped) for j in range(lanes))),
+            first.dst.eq(now.dst), first.addr.eq(addr), first.last.eq(last & final),
+            pad.eq(now.pad),
+        ]
+        window = Array(coarse[i:i + 8 * lanes] for i in range(0, 32, 8))[fine]
+        second = Signal(LoadWord(self.arch), reset_less=True)
+        m.d.sync += [
+            second.dst.eq(first.dst), second.addr.eq(first.addr), second.last.eq(first.last),
+            second.data.eq(Cat(
+                Mux(inside[j], window[8 * j:8 * j + 8], pad) for j in range(lanes)
+            )),
+        ]
+        m.d.comb += [
+            queue.i.valid.eq(delay(m, emit, 2, name="emit", reset=True)),
+            queue.i.payload.eq(second),
+        ]
+        connect(m, queue.o, flipped(self.out))
+        return m
