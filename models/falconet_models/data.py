@@ -136,8 +136,8 @@ def test_images(model: str) -> dict[str, Image8]:
     people = faces("test")
     return {
         "astronaut": photograph("astronaut"),
-        "faces_small": composite(photograph("rocket"), people, (320, 320), seed=1, side=36),
-        "faces_medium": composite(photograph("coffee"), people, (320, 320), seed=2, side=60),
-        "faces_large": composite(photograph("cat"), people, (320, 320), seed=3, side=95),
+        "faces_small": composite(photograph("rocket"), people, (320, 320), seed=1, side=28),
+        "faces_medium": composite(photograph("rocket"), people, (320, 320), seed=2, side=48),
+        "faces_large": composite(photograph("coffee"), people, (320, 320), seed=1, side=95),
         "coffee": photograph("coffee"),
     }

@@ -1,0 +1,71 @@
+"""Quantised models of the zoo, made once and kept under ``build/models`` by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+
+from falconet_models import zoo
+from falconet_models.data import calibration_images
+from falconet_models.quantize import quantize
+
+__all__ = ["build_folder", "cached_float", "cached_quantised"]
+
+_SOURCES = (
+    "bias_correction", "calibration", "equalise", "prepare", "preprocess", "qdq", "quantize",
+)
+
+
+def build_folder() -> Path:
+    """``$FALCONET_BUILD``, else ``build`` in the checkout, else ``build`` right here."""
+    if "FALCONET_BUILD" in os.environ:
+        return Path(os.environ["FALCONET_BUILD"])
+    checkout = Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "build"
+
+
+def _store(model: onnx.ModelProto, path: Path) -> None:
+    """Write under another name and rename, so that nobody ever reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_bytes(model.SerializeToString())
+    part.replace(path)
+
+
+def cached_float(name: str, **options: Any) -> Path:
+    """Path of the float model ``name`` of the zoo; ``options`` are those of its builder."""
+    model = zoo.build(name, **options)
+    data = model.SerializeToString(deterministic=True)
+    path = build_folder() / "models" / f"{name}-float-{hashlib.sha256(data).hexdigest()[:12]}.onnx"
+    if not path.is_file():
+        _store(model, path)
+    return path
+
+
+def cached_quantised(
+    name: str, *, progress: Callable[[str, float], None] = lambda stage, share: None,
+    **options: Any,
+) -> Path:
+    """Path of the QDQ model ``name`` of the zoo, quantised on ``calibration_images(name)``.
+
+    It is made anew whenever the float model, the photographs, the quantiser or onnxruntime
+    change. ``options`` are those of the network's builder.
+    """
+    model = zoo.build(name, **options)
+    images = calibration_images(name)
+    digest = hashlib.sha256(onnxruntime.__version__.encode())
+    for module in _SOURCES:
+        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    digest.update(model.SerializeToString(deterministic=True))
+    for image in images.values():
+        digest.update(repr(image.shape).encode() + image.tobytes())
+    path = build_folder() / "models" / f"{name}-int8-{digest.hexdigest()[:12]}.onnx"
+    if not path.is_file():
+        _store(quantize(model, images, progress=progress), path)
+    return path
