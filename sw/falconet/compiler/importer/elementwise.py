@@ -1,0 +1,157 @@
+"""Activations and arithmetic on values: limits, slopes, sums, and tables for everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconet.compiler.importer.context import QUANTISE, Context, operator
+from falconet.compiler.importer.expr import (
+    Clamp,
+    Conv,
+    Expr,
+    Func,
+    Leaky,
+    Quantised,
+    Real,
+    Sum,
+    Value,
+)
+from falconet.compiler.importer.linear import affine
+from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.quant import clip_integers
+
+__all__: list[str] = []
+
+Array = NDArray[Any]
+INF = float("inf")
+
+
+def _function(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Func | None:
+    """The node as a function of one tensor, evaluated by onnxruntime on its 256 values."""
+    options = []
+    for i, a in enumerate(args):
+        if isinstance(a, Expr):
+            options.append(dict(ctx.builder.functions(ctx.expr(node, a, i))))
+        elif a is not None and (c := ctx.maybe_constant(a)) is not None and c.size != 1:
+            return None
+    if not options:
+        return None
+    tensor = next((t for t in options[0] if all(t in o for o in options)), None)
+    if tensor is None:
+        return None
+    chosen = iter(options)
+    inputs: list[Array | None] = []
+    for a in args:
+        if isinstance(a, Expr):
+            inputs.append(next(chosen)[tensor])
+        else:
+            c = None if a is None else ctx.maybe_constant(a)
+            inputs.append(None if c is None else c.reshape(()))
+    with np.errstate(all="ignore"):
+        (values, *_) = ctx.evaluate(node, inputs)
+    first = next(a for a in args if isinstance(a, Expr))
+    if not np.all(np.isfinite(values)):
+        node.refuse("it is infinite or undefined for some values of its input; clamp the input")
+    return Func(node.name, first.shape, tensor, np.asarray(values, np.float32))
+
+
+@operator("Relu", "Clip")
+def clamp(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
+    if isinstance(args[0], Quantised) and node.op == "Clip":
+        return clip_integers(ctx, node, args)
+    x = ctx.expr(node, args[0])
+    lo, hi = (0.0, INF) if node.op == "Relu" else _bounds(ctx, node, args)
+    if lo > hi:
+        node.refuse(f"an empty range, {lo} to {hi}; remove it")
+    if isinstance(x, Func):
+        return Func(node.name, x.shape, x.tensor, np.clip(x.values, np.float32(lo), np.float32(hi)))
+    return Clamp(node.name, x.shape, x, lo, hi)
+
+
+def _bounds(ctx: Context, node: OnnxNode, args: list[Value | None]) -> tuple[float, float]:
+    found = [float(node.attrs.get("min", -INF)), float(node.attrs.get("max", INF))]
+    for i, a in enumerate(args[1:3]):
+        if (array := ctx.constant(node, a, i + 1)) is not None:
+            found[i] = float(array.reshape(-1)[0])
+    return found[0], found[1]
+
+
+@operator("LeakyRelu", "PRelu")
+def leaky(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
+    x = ctx.expr(node, args[0])
+    if node.op == "LeakyRelu":
+        alpha = np.full(x.shape[0], float(np.float32(node.attrs.get("alpha", 0.01))))
+    else:
+        slope = ctx.constant(node, args[1], 1)
+        assert slope is not None
+        rank = len(ctx.model.shape(node.inputs[0], node))
+        alpha = ctx.per_channel(node, slope, x.shape, rank)
+    if isinstance(x, Func) or np.any(alpha < 0):
+        if (func := _function(ctx, node, args)) is not None:
+            return func
+        node.refuse("a negative slope per channel is not supported; use slopes of 0 or more")
+    return Leaky(node.name, x.shape, x, alpha)
+
+
+@operator("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus",
+          "Softsign", "Gelu", "Mish", "Swish", "ThresholdedRelu", "Erf", "Exp", "Log", "Sqrt",
+          "Abs", "Neg", "Sin", "Cos", "Atan", "Reciprocal", "Sign", "Floor", "Ceil", "Round",
+          "Pow", "Min", "Max", "QuickGelu")
+def function(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
+    found = _function(ctx, node, args)
+    if found is None:
+        node.refuse("its input has no quantisation parameters, or it has two; put QuantizeLinear "
+                    f"and DequantizeLinear before it ({QUANTISE})")
+    return found
+
+
+@operator("Add", "Sub", "Mul", "Div")
+def arithmetic(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
+    first, second = args[0], args[1]
+    assert first is not None and second is not None
+    constant = ctx.maybe_constant(second)
+    if not isinstance(first, Expr) and isinstance(second, Expr) and node.op in ("Add", "Mul"):
+        first, second, constant = second, first, ctx.maybe_constant(first)
+    pending = isinstance(first, Conv | Sum)
+    if not pending and (found := _function(ctx, node, args)) is not None:
+        return found
+    x = ctx.expr(node, first)
+    if constant is not None:
+        return _with_constant(ctx, node, x, constant)
+    if node.op == "Add" or node.op == "Sub":
+        return _sum(ctx, node, x, ctx.expr(node, second, 1))
+    node.refuse("a product or quotient of two activations is not supported; replace it (squeeze "
+                "and excitation, attention) and train again")
+
+
+def _with_constant(ctx: Context, node: OnnxNode, x: Expr, constant: Array) -> Expr:
+    rank = len(ctx.model.shape(node.outputs[0], node))
+    v = ctx.per_channel(node, constant, x.shape, rank)
+    one, zero = np.ones_like(v), np.zeros_like(v)
+    if node.op == "Div" and not np.all(v):
+        node.refuse("it divides by zero; mend the constant")
+    gain, offset = {"Add": (one, v), "Sub": (one, -v), "Mul": (v, zero),
+                    "Div": (1 / np.where(v == 0, 1, v), zero)}[node.op]
+    return affine(ctx, node, x, gain, offset)
+
+
+def _sum(ctx: Context, node: OnnxNode, a: Expr, b: Expr) -> Sum:
+    if a.shape != b.shape:
+        node.refuse(f"shapes {list(a.shape)} and {list(b.shape)} differ; broadcasting between "
+                    "activations is not supported")
+    terms: dict[str, Array] = {}
+    offset = np.zeros(a.shape[0])
+    for sign, x in ((1.0, a), (-1.0 if node.op == "Sub" else 1.0, b)):
+        if isinstance(x, Real):
+            x = Sum(x.node, x.shape, ((x.tensor, np.ones(x.shape[0])),), np.zeros(x.shape[0]))
+        if not isinstance(x, Sum):
+            node.refuse(f"an addend (from '{x.node}') has no quantisation parameters; {QUANTISE}")
+        for tensor, gain in x.terms:
+            terms[tensor] = terms.get(tensor, 0.0) + sign * gain
+        offset = offset + sign * x.offset
+    if len(terms) > 2:
+        node.refuse("more than two addends; put QuantizeLinear and DequantizeLinear between sums")
+    return Sum(node.name, a.shape, tuple(terms.items()), offset)

@@ -1,0 +1,138 @@
+"""ONNX with quantisation (QDQ of onnxruntime, QCDQ of Brevitas) to the integer graph.
+
+Every QuantizeLinear becomes one node: what was computed since the last DequantizeLinear, and the
+output stage that stores it. Nothing is approximated but the multiplier (docs/arithmetic.md); what
+the machine cannot do exactly is refused with the ONNX node's name and a way out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from falconet.compiler.graph import Graph, Node
+from falconet.compiler.importer import elementwise, linear, move, quant
+from falconet.compiler.importer.build import Builder
+from falconet.compiler.importer.context import HANDLERS, QUANTISE, Context, chw
+from falconet.compiler.importer.expr import Expr, Input, IntInput, Quantised, Real, Value, Weight
+from falconet.compiler.importer.model import Model, OnnxNode, read
+from falconet.compiler.requant import identity
+from falconet.isa import Arch, FalconetError, preset
+
+__all__ = ["import_onnx", "import_with_sources"]
+
+_MODULES = (elementwise, linear, move, quant)  # they fill HANDLERS
+_CONSTANTS_TOO = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Squeeze",
+                  "Unsqueeze", "Flatten", "Identity", "Dropout")
+
+
+def import_onnx(source: str | Path | onnx.ModelProto, *, arch: Arch | None = None) -> Graph:
+    """The integer graph of a quantised ONNX file or model.
+
+    Inputs and outputs of the graph bear the names of the ONNX inputs and outputs. A JSON object in
+    the model's metadata under ``falconet`` becomes ``graph.meta``.
+
+    Parameters
+    ----------
+    arch:
+        Gives the widths of accumulator and multiplier; preset pynq-z2 if absent.
+
+    Raises
+    ------
+    FalconetError
+        naming the ONNX node, for what is not quantised or not supported.
+    """
+    return import_with_sources(source, arch=arch)[0]
+
+
+def import_with_sources(
+    source: str | Path | onnx.ModelProto, *, arch: Arch | None = None
+) -> tuple[Graph, dict[str, str]]:
+    """The graph, and for its tensors the int8 or uint8 ONNX value that each one equals."""
+    model = read(source)
+    builder = Builder(model.name, arch or preset("pynq-z2"))
+    ctx = Context(model, builder)
+    ctx.values.update(model.constants)
+    for name in model.inputs:
+        ctx.values[name] = _input(model, name)
+    for node in model.nodes:
+        args = [ctx.values[i] if i else None for i in node.inputs]
+        found = _visit(ctx, node, args)
+        ctx.values.update(zip(node.outputs, found))
+    builder.graph.meta = model.meta
+    outputs = {name: _stored(ctx, name) for name in model.outputs}
+    sources = dict(builder.sources)
+    _name_outputs(builder, outputs, sources)
+    for name in model.inputs:
+        if name not in builder.graph.tensors:
+            raise FalconetError(f"input '{name}': nothing quantises it; {QUANTISE}")
+    return builder.graph, sources
+
+
+def _input(model: Model, name: str) -> Value:
+    shape = chw(model.shapes[name])
+    assert shape is not None
+    kind = model.types[name]
+    if kind == onnx.TensorProto.FLOAT:
+        return Input(name, shape, name)
+    if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
+        return IntInput(name, shape, kind == onnx.TensorProto.UINT8)
+    raise FalconetError(f"input '{name}': its type must be float, int8 or uint8; export it so")
+
+
+def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value]:
+    """The values of a node's outputs."""
+    constant = all(a is None or isinstance(a, np.ndarray | Weight) for a in args)
+    if constant and not (node.op in _CONSTANTS_TOO and any(isinstance(a, Weight) for a in args)):
+        if node.op not in ("QuantizeLinear", "DequantizeLinear"):
+            return list(ctx.evaluate(node, [ctx.maybe_constant(a) for a in args]))
+    if node.op == "Shape":
+        return [np.array(ctx.model.shape(node.inputs[0], node), np.int64)[
+            node.attrs.get("start", 0):node.attrs.get("end")]]
+    handler = HANDLERS.get(node.op)
+    if handler is None:
+        node.refuse("this operator is not supported; replace it, or end the network before it and "
+                    "compute it afterwards")
+    found = handler(ctx, node, args)
+    return found if isinstance(found, list) else [found]
+
+
+def _stored(ctx: Context, name: str) -> str:
+    """The tensor that holds ONNX output ``name``."""
+    value = ctx.values.get(name)
+    if isinstance(value, Quantised):
+        value = ctx.builder.real_of(value, name)
+    if isinstance(value, Real):
+        return value.tensor
+    why = (f"node '{value.node}' has no QuantizeLinear after it" if isinstance(value, Expr)
+           else "it is not computed from the input")
+    raise FalconetError(f"output '{name}': {why}; {QUANTISE}")
+
+
+def _name_outputs(builder: Builder, outputs: dict[str, str], sources: dict[str, str]) -> None:
+    """Give the outputs' tensors the names of the ONNX outputs; copy one that has a role already."""
+    graph = builder.graph
+    renamed: dict[str, str] = {}
+    for name, tensor in outputs.items():
+        old = renamed.get(tensor, tensor)
+        if old in graph.inputs or old in graph.outputs:
+            c = graph.tensors[old].shape[0]
+            consts = {"coef": np.ones((1, c), np.int32), "bias": np.zeros(c, np.int32),
+                      **identity(c).consts()}
+            graph.nodes.append(Node("eltwise", builder.node_name(f"{name}/copy"), [old], name,
+                                    {"zp": 0, "lo": -128, "hi": 127}, consts))
+            graph.tensors[name] = dataclasses.replace(graph.tensors[old], name=name)
+            if old in sources:
+                sources[name] = sources[old]
+        else:
+            renamed[tensor] = name
+            graph.tensors[name] = dataclasses.replace(graph.tensors.pop(old), name=name)
+            for node in graph.nodes:
+                node.inputs = [name if i == old else i for i in node.inputs]
+                node.output = name if node.output == old else node.output
+            if old in sources:
+                sources[name] = sources.pop(old)
+        graph.outputs.append(name)
