@@ -24,8 +24,8 @@ from falconet.compiler.importer.expr import (
     Sum,
 )
 from falconet.compiler.requant import Requant, identity, requantise, weighted_sum
+from falconet.compiler.unary import unary_map, uniform
 from falconet.isa import Arch, FalconetError
-from falconet.isa import output_stage as scalar_output_stage
 
 __all__ = ["Builder", "Stage"]
 
@@ -275,10 +275,7 @@ class Builder:
     def _note_origin(self, tensor: str) -> None:
         """Remember a tensor that is a function of one other, so that functions compose."""
         node = self.graph.nodes[-1]
-        k = node.consts
-        uniform = all(np.all(k[n] == k[n][..., :1])
-                      for n in ("coef", "bias", "mult", "mult_neg", "shift"))
-        if len(node.inputs) == 1 and uniform:
+        if uniform(node):
             self._origin[tensor] = (node.inputs[0], unary_map(node))
 
     def functions(self, expr: Expr) -> list[tuple[str, Array]]:
@@ -315,16 +312,3 @@ def _free(name: str, taken: Container[str]) -> str:
         n += 1
         found = f"{name}.{n}"
     return found
-
-
-def unary_map(node: Node, channel: int = 0) -> Array:
-    """What an element-wise node with one input makes of -128 ... 127 in one channel (int8)."""
-    k, a = node.consts, node.attrs
-    table = [int(v) for v in k["table"]] if "table" in k else None
-    coef, bias, mult, neg, shift = (
-        int(k[n].reshape(-1)[channel]) for n in ("coef", "bias", "mult", "mult_neg", "shift"))
-    return np.array([
-        scalar_output_stage(q * coef, bias=bias, mult=mult, mult_neg=neg, shift=shift,
-                            zp=a["zp"], lo=a["lo"], hi=a["hi"], table=table)
-        for q in range(-128, 128)
-    ], np.int8)
