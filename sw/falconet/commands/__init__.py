@@ -1,0 +1,19 @@
+"""The commands, one module for each group; they import what they need when they run."""
+
+from __future__ import annotations
+
+import typer
+
+from falconet.commands import build, detect, figures, inspection
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="falconet",
+    help="From a quantised network to boxes, on an open accelerator or its simulators.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (build, inspection, detect, figures):
+    group.register(app)

@@ -1,0 +1,72 @@
+"""``falconet quantize`` and ``falconet compile``: files in, files out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from falconet.commands.console import results, working
+from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, quantised_of
+from falconet.isa import FalconetError, preset
+
+__all__ = ["register"]
+
+
+def quantize(
+    model: Annotated[str, typer.Argument(help="A float ONNX file, or a network of the zoo.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The QDQ ONNX file.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of photographs to calibrate on.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Built-in photographs, if no folder.")] = 32,
+    method: Annotated[
+        str, typer.Option(help="How ranges are chosen: mse, percentile, entropy, minmax.")
+    ] = "mse",
+) -> None:
+    """Quantise a float network to int8, calibrated on photographs."""
+    from falconet_models.data import calibration_images
+    from falconet_models.quantize import quantize as quantize_model
+    from falconet_models.quantize import read_folder
+    from falconet_models.zoo import build
+
+    path = Path(model)
+    if not path.is_file() and (path.suffix or "/" in model):
+        raise FalconetError(f"{model}: no such file; give a float ONNX file or a zoo name")
+    source = path if path.is_file() else build(model)
+    target = output or BUILD / f"{path.stem if path.is_file() else model}-int8.onnx"
+    photographs = calibration_images(model, images) if calibration is None else (
+        read_folder(calibration)
+    )
+    with working(f"quantise {model} on {len(photographs)} images") as step:
+        quantize_model(source, photographs, target, method=method,
+                       progress=lambda stage, share: step.share(share))
+    results.print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def compile_(
+    model: Annotated[str, typer.Argument(help="A QDQ ONNX file, or a network of the zoo.")],
+    preset_name: Annotated[
+        str, typer.Option("-p", "--preset", help="The machine to compile for.")
+    ] = DEFAULT_PRESET,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Program file.")] = None,
+) -> None:
+    """Compile a quantised network to a program for one machine."""
+    arch = preset(preset_name)
+    source = quantised_of(model)
+    name = Path(model).stem if Path(model).is_file() else model
+    program = compiled(source, arch, name)
+    target = output or BUILD / f"{name}-{arch.name}.flc"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    program.save(target)
+    results.print(
+        f"{target}: {program.n_instructions:,} instructions, {target.stat().st_size:,} bytes, "
+        f"for {arch.name}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("quantize")(quantize)
+    app.command("compile")(compile_)

@@ -1,0 +1,55 @@
+"""What the user sees: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["Step", "print_json", "results", "status", "working"]
+
+results = Console(highlight=False, soft_wrap=True, markup=False,
+                  width=None if sys.stdout.isatty() else 160)
+status = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, whatever the terminal."""
+    print(json.dumps(value, indent=2))
+
+
+class Step:
+    """A long step under way: tell how far it is, or what it does at the moment."""
+
+    def __init__(self, bar: Progress, what: str) -> None:
+        self._bar, self._what = bar, what
+        self._task = bar.add_task(what, total=None)
+
+    def share(self, done: float) -> None:
+        """``done`` of it, in [0, 1], is finished."""
+        self._bar.update(self._task, total=1.0, completed=done)
+
+    def say(self, detail: str) -> None:
+        """What is being done now."""
+        self._bar.update(self._task, description=f"{self._what}: {detail}")
+
+
+@contextmanager
+def working(what: str) -> Iterator[Step]:
+    """Show that a long step is under way.
+
+    On a terminal a bar, replaced by one line with the time taken; elsewhere that line alone.
+    """
+    began = time.perf_counter()
+    columns = (TextColumn("  {task.description:<44}", markup=False), BarColumn(24),
+               TimeElapsedColumn())
+    with Progress(*columns, console=status, transient=True,
+                  disable=not status.is_terminal) as bar:
+        yield Step(bar, what)
+    status.print(f"  {what:<44} {time.perf_counter() - began:6.1f} s", markup=False)

@@ -1,0 +1,212 @@
+"""``falconet bench`` and ``falconet report``: every figure that is published comes from here."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from falconet.commands.console import print_json, results
+from falconet.commands.machines import LABELS, DeviceName, make_device, require_equal, run_on
+from falconet.commands.sources import (
+    BUILD,
+    DEFAULT_PRESET,
+    network_input,
+    program_of,
+    quantised_of,
+)
+from falconet.isa import FalconetError, Program
+
+__all__ = ["register"]
+
+
+def _photographs(count: int, program: Program) -> dict[str, Any]:
+    from falconet_models.data import test_images
+
+    kind = (program.header.get("meta", {}).get("postprocess") or {}).get("kind")
+    images = test_images("retinaface" if kind == "retinaface" else "classification")
+    return dict(list(images.items())[:count])
+
+
+def measure(model: str, preset: str | None, images: int) -> tuple[dict[str, Any], Program, Any]:
+    """The figures of one network on one machine, its program, and the traced run of the RTL."""
+    if not Path(model).is_file():
+        quantised_of(model)  # so that compile_s is the compiler's time alone
+    began = time.perf_counter()
+    program = program_of(model, preset, cache=False)
+    compile_s = time.perf_counter() - began
+    devices = {d: make_device(d, program) for d in DeviceName}
+    first: Any = None
+    different = []
+    for name, image in _photographs(images, program).items():
+        inputs = network_input(program, image).as_dict()
+        found = {d: run_on(d, device, inputs) for d, device in devices.items()}
+        first = first or found[DeviceName.rtl]
+        for d, result in found.items():
+            try:
+                require_equal(found[DeviceName.golden].outputs, result.outputs, LABELS[d])
+            except FalconetError as e:
+                different.append(f"{name}: {e}")
+    return {**figures(program, first), "equal": not different, "different": different,
+            "compile_s": round(compile_s, 2), "simulate_s": round(first.seconds, 2),
+            "images": images}, program, first
+
+
+def figures(program: Program, run: Any) -> dict[str, Any]:
+    """What follows from the program and one traced run."""
+    from falconet_sim.ddr import DdrModel
+    from falconet_sim.profile import layer_profiles
+
+    arch = program.arch
+    macs = sum(int(layer["macs"]) for layer in program.header["layers"])
+    profiles = layer_profiles(program, run.trace.start, run.trace.retire, run.cycles)
+    return {
+        "model": program.header["model"], "preset": arch.name, "clock_mhz": arch.clock_mhz,
+        "ddr": str(DdrModel(clock_mhz=arch.clock_mhz)), "macs": macs,
+        "mac_per_cycle": arch.macs_per_cycle,
+        "cycles": run.cycles, "utilisation": round(macs / run.cycles / arch.macs_per_cycle, 4),
+        "fps": round(arch.clock_mhz * 1e6 / run.cycles, 2),
+        "bytes": sum(p.bytes for p in profiles),
+        "layers": [{**asdict(p), "utilisation": round(p.utilisation, 4)} for p in profiles],
+    }
+
+
+_COLUMNS = ("layer", "engine", "cycles", "share", "DDR bytes", "busy", "of peak", "bound")
+
+
+def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The per-layer table as text; layers that run no instruction are left out."""
+    return [
+        (p["name"], p["engine"], f"{p['cycles']:,}", f"{p['cycles'] / found['cycles']:.1%}",
+         f"{p['bytes']:,}", f"{p['busy']:,}", f"{p['utilisation']:.0%}" if p["macs"] else "",
+         p["bound"])
+        for p in found["layers"] if p["bound"] != "-"
+    ]
+
+
+def headline(found: dict[str, Any]) -> list[str]:
+    """The figures of the whole network, with everything that they depend on."""
+    devices = "golden = ISS = RTL" if found["equal"] else "the devices differ"
+    return [
+        f"{found['model']}: {found['macs'] / 1e6:.1f} M MACs, {found['cycles']:,} cycles, "
+        f"{found['utilisation']:.1%} of {found['mac_per_cycle']} MAC/cycle, "
+        f"{found['fps']:.1f} frames/s, {found['bytes'] / 1e6:.2f} MB of DDR traffic",
+        f"preset {found['preset']} at {found['clock_mhz']:g} MHz, DDR model {found['ddr']}; "
+        "simulated, not silicon",
+        f"{devices} on {found['images']} image(s); compiled in {found['compile_s']} s, "
+        f"simulated in {found['simulate_s']} s",
+    ]
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The same as Markdown."""
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    table = [line(_COLUMNS), line(["---"] * len(_COLUMNS)), *(line(r) for r in rows(found))]
+    return "\n\n".join([*headline(found), "\n".join(table)]) + "\n"
+
+
+def revision() -> str:
+    """The commit of the checkout, with a plus if it has local changes."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+                              capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def put_section(page: Path, key: str, text: str) -> None:
+    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``."""
+    begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
+    section = f"{begin}\n{text}{end}"
+    if begin in old and end in old.partition(begin)[2]:
+        before, _, rest = old.partition(begin)
+        new = before + section + rest.partition(end)[2]
+    else:
+        new = old.rstrip("\n") + "\n\n" + section + "\n"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(new, encoding="utf-8")
+
+
+ModelArgument = Annotated[str, typer.Argument(help="Zoo name, QDQ ONNX or program file.")]
+PresetName = Annotated[
+    str | None, typer.Option("-p", "--preset", help=f"The machine (default: {DEFAULT_PRESET}).")
+]
+Images = Annotated[int, typer.Option(min=1, help="Photographs to compare the devices on.")]
+
+
+def bench(
+    model: ModelArgument,
+    preset: PresetName = None,
+    images: Images = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--markdown", help="Put the figures into this page.")
+    ] = None,
+) -> None:
+    """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer."""
+    found, program, _ = measure(model, preset, images)
+    if page is not None:
+        name = f"{found['model']} {program.arch.name}"
+        text = (f"## {found['model']} on {program.arch.name}\n\n"
+                f"`falconet bench {model} --preset {program.arch.name} --images {images}` at "
+                f"commit {revision()}.\n\n{markdown(found)}")
+        put_section(page, name, text)
+    if as_json:
+        print_json(found)
+    else:
+        table = Table(box=None)
+        for i, title in enumerate(_COLUMNS):
+            table.add_column(title, justify="left" if i in (0, 1, 7) else "right")
+        for row in rows(found):
+            table.add_row(*row)
+        results.print(table)
+        for line in headline(found):
+            results.print(line)
+    if found["different"]:
+        raise FalconetError(found["different"][0])
+
+
+def report(
+    model: ModelArgument,
+    preset: PresetName = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder (default: build/report/...).")
+    ] = None,
+) -> None:
+    """Draw the timeline of the engines and the roofline, and write the per-layer table."""
+    from falconet.commands.pictures import draw_roofline, draw_timeline
+    from falconet_sim.ddr import DdrModel
+    from falconet_sim.profile import layer_profiles, spans
+
+    found, program, run = measure(model, preset, 1)
+    name, arch = str(found["model"]), program.arch
+    folder = output or BUILD / "report" / f"{name}-{arch.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{name} on {arch.name}: {run.cycles:,} cycles"
+    draw_timeline(spans(program, run.trace.start, run.trace.retire), run.cycles, title,
+                  folder / "timeline.png")
+    profiles = layer_profiles(program, run.trace.start, run.trace.retire, run.cycles)
+    ddr = DdrModel(clock_mhz=arch.clock_mhz)
+    draw_roofline(profiles, arch, ddr.bytes_per_cycle, title, folder / "roofline.png")
+    (folder / "report.md").write_text(
+        f"# {title}\n\n{markdown(found)}\n![timeline](timeline.png)\n\n![roofline](roofline.png)\n",
+        encoding="utf-8",
+    )
+    for line in headline(found):
+        results.print(line)
+    results.print(f"report: {folder / 'report.md'}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("bench")(bench)
+    app.command("report")(report)

@@ -1,0 +1,100 @@
+"""``falconet inspect``: what is in a program file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from falconet.commands.console import print_json, results
+from falconet.isa import Program
+
+__all__ = ["register"]
+
+
+def _shape(tensor: dict[str, Any]) -> str:
+    return " x ".join(str(n) for n in tensor["shape"])
+
+
+def summary(program: Program) -> dict[str, Any]:
+    """The contents of a program as plain data."""
+    header, arch = program.header, program.arch
+    instructions = program.instructions()
+    count = Counter(i.mnemonic for i in instructions)
+    per_layer = Counter(int(step[0]) for step in header["steps"])
+    return {
+        "model": header["model"],
+        "preset": arch.name,
+        "arch_hash": f"0x{arch.hash:08X}",
+        "isa_version": header.get("isa_version"),
+        "instructions": dict(count),
+        "bytes": {
+            "instructions": len(instructions) * arch.INSTRUCTION_BYTES,
+            "code": len(program.code),
+            **header["segments"],
+        },
+        "inputs": [{k: t[k] for k in ("name", "shape", "scale", "zero_point")}
+                   for t in header["inputs"]],
+        "outputs": [{k: t[k] for k in ("name", "shape", "scale", "zero_point")}
+                    for t in header["outputs"]],
+        "macs": sum(int(layer["macs"]) for layer in header["layers"]),
+        "layers": [
+            {"name": layer["name"], "op": layer["op"], "engine": layer["engine"],
+             "macs": layer["macs"], "instructions": per_layer[i]}
+            for i, layer in enumerate(header["layers"])
+        ],
+    }
+
+
+def disassembly(program: Program) -> list[str]:
+    """One line for each instruction: index, layer, fields."""
+    names = [str(layer["name"]) for layer in program.header["layers"]]
+    lines = []
+    for i, (ins, step) in enumerate(zip(program.instructions(), program.header["steps"])):
+        layer = names[step[0]] if 0 <= step[0] < len(names) else ""
+        lines.append(f"{i:5}  {layer[:28]:<28}  {ins}")
+    return lines
+
+
+def _tables(contents: dict[str, Any]) -> None:
+    results.print(f"{contents['model']}, for {contents['preset']} ({contents['arch_hash']}), "
+                  f"{contents['macs'] / 1e6:,.1f} M MACs")
+    for kind in ("inputs", "outputs"):
+        for t in contents[kind]:
+            results.print(f"  {kind[:-1]:<7} {t['name']}: {_shape(t)}, scale {t['scale']:.6g}, "
+                          f"zero point {t['zero_point']}")
+    sizes = ", ".join(f"{k} {v:,}" for k, v in contents["bytes"].items())
+    counts = ", ".join(f"{v:,} {k}" for k, v in contents["instructions"].items())
+    results.print(f"  bytes   {sizes}\n  program {counts}")
+    table = Table("layer", "op", "engine", box=None)
+    for title in ("MACs", "instructions"):
+        table.add_column(title, justify="right")
+    for layer in contents["layers"]:
+        table.add_row(layer["name"], layer["op"], layer["engine"], f"{layer['macs']:,}",
+                      f"{layer['instructions']:,}")
+    results.print(table)
+
+
+def inspect(
+    program: Annotated[Path, typer.Argument(help="A program file.")],
+    disassemble: Annotated[bool, typer.Option(help="List every instruction.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show what is in a program: layers, engines, bytes, instructions."""
+    loaded = Program.load(program)
+    contents = summary(loaded)
+    if as_json:
+        if disassemble:
+            contents["disassembly"] = [str(i) for i in loaded.instructions()]
+        print_json(contents)
+        return
+    _tables(contents)
+    if disassemble:
+        print("\n".join(disassembly(loaded)))
+
+
+def register(app: typer.Typer) -> None:
+    app.command("inspect")(inspect)

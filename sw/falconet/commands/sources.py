@@ -1,0 +1,157 @@
+"""What a MODEL or an IMAGE on the command line stands for, and the cache of compiled programs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import falconet.isa
+from falconet.commands.console import working
+from falconet.isa import Arch, FalconetError, Program, preset
+
+__all__ = [
+    "BUILD", "DEFAULT_PRESET", "NetworkInput", "compiled", "image_of", "network_input",
+    "program_of", "quantised_of",
+]
+
+BUILD = Path(os.environ.get("FALCONET_CACHE", "build"))
+"""Where things that are made go, cached ones too."""
+DEFAULT_PRESET = "pynq-z2"
+
+Int8 = NDArray[np.int8]
+
+
+def _is_program(path: Path) -> bool:
+    with path.open("rb") as f:
+        return f.read(8) == b"FALCONET"
+
+
+def _sources_hash(*folders: Path) -> str:
+    """Changes with any Python file in the folders, so that nothing cached is ever stale."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def quantised_of(model: str) -> Path:
+    """The QDQ ONNX file that ``model`` names: a file, or a network of the zoo (cached)."""
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.suffix or "/" in model:
+        raise FalconetError(f"{model}: no such file; give a program, a QDQ ONNX or a zoo name")
+    import falconet_models
+    from falconet_models.data import calibration_images
+    from falconet_models.quantize import quantize
+    from falconet_models.zoo import build
+
+    version = _sources_hash(Path(falconet_models.__file__).parent)[:12]
+    target = BUILD / "quantised" / f"{model}-{version}.onnx"
+    if not target.is_file():
+        network = build(model)
+        partial = target.with_suffix(".tmp")
+        with working(f"quantise {model}") as step:
+            quantize(network, calibration_images(model), partial,
+                     progress=lambda stage, share: step.share(share))
+        partial.replace(target)
+    return target
+
+
+def compiled(source: Path, arch: Arch, name: str, *, cache: bool = True) -> Program:
+    """``source`` compiled for ``arch``; the same file and compiler give the cached program."""
+    package = Path(falconet.isa.__file__).parents[1]
+    version = _sources_hash(package / "isa", package / "compiler")
+    digest = hashlib.sha256(f"{version} {arch} {name}".encode())
+    digest.update(source.read_bytes())
+    path = BUILD / "programs" / f"{name}-{arch.name}-{digest.hexdigest()[:12]}.flc"
+    if cache and path.is_file():
+        return Program.load(path)
+    from falconet.compiler import compile_model
+
+    with working(f"compile {name} for {arch.name}") as step:
+        program = compile_model(str(source), arch, name=name, progress=step.share)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    program.save(partial)
+    partial.replace(path)
+    return program
+
+
+def program_of(model: str, preset_name: str | None, *, cache: bool = True) -> Program:
+    """The program that ``model`` names: a program file, a QDQ ONNX file or a zoo name.
+
+    Raises
+    ------
+    FalconetError
+        If a program file was made for another machine than the preset asked for.
+    """
+    path = Path(model)
+    if path.is_file() and _is_program(path):
+        program = Program.load(path)
+        if preset_name is not None and program.arch.hash != preset(preset_name).hash:
+            raise FalconetError(
+                f"{model}: made for '{program.arch.name}', not for '{preset_name}'; "
+                "compile the network for that preset"
+            )
+        return program
+    arch = preset(preset_name or DEFAULT_PRESET)
+    source = quantised_of(model)
+    return compiled(source, arch, path.stem if path.is_file() else model, cache=cache)
+
+
+def image_of(name: str) -> NDArray[np.uint8]:
+    """A picture file, or a photograph of scikit-image by name (``astronaut``): uint8 [H, W, 3]."""
+    path = Path(name)
+    if path.is_dir() or (not path.is_file() and (path.suffix or "/" in name)):
+        raise FalconetError(f"{name}: no such picture; give a file or a name such as 'astronaut'")
+    if not path.is_file():
+        from falconet_models.data import photograph
+
+        known: NDArray[np.uint8] = photograph(name)
+        return known
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as e:
+        raise FalconetError(f"{name}: not a picture that can be read ({e})") from None
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """The input tensor (int8 [C, H, W]) and where the photograph lies in it."""
+
+    name: str
+    tensor: Int8
+    frame: Any
+
+    def as_dict(self) -> Mapping[str, Int8]:
+        return {self.name: self.tensor}
+
+
+def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
+    """Pre-process a photograph as the program's ``meta`` says."""
+    from falconet.runtime.vision import Preprocessor
+
+    described = program.header["inputs"]
+    if len(described) != 1:
+        raise FalconetError(
+            f"program '{program.header['model']}' has {len(described)} inputs; give them as an "
+            ".npz file to 'falconet run'"
+        )
+    first = described[0]
+    prepare = Preprocessor(
+        program.header.get("meta", {}), float(first["scale"]), int(first["zero_point"])
+    )
+    stored, frame = prepare(image)
+    return NetworkInput(first["name"], np.ascontiguousarray(stored.transpose(2, 0, 1)), frame)
