@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
 from programs import mac_words, params, tap_words
 
 from falconet.isa import FalconetError, preset
 from falconet.isa import output_stage as reference
+from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
 
 TINY = preset("tiny")
 

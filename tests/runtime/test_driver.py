@@ -1,0 +1,213 @@
+"""The driver against a fake machine: registers, windows, refusals, explanations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from programs import random_inputs, random_program
+
+from falconet.isa import (
+    ISA_VERSION,
+    MAGIC,
+    REGISTERS,
+    Arch,
+    Engine,
+    ErrorCode,
+    FalconetError,
+    Program,
+    Segment,
+    preset,
+)
+from falconet.runtime.device import Device
+from falconet.runtime.driver import Driver
+from falconet_sim.iss import IssDevice, execute
+from falconet_sim.machine import Machine
+
+TINY = preset("tiny")
+
+
+class FakeBuffer:
+    def __init__(self, memory: FakeMemory, address: int, size: int) -> None:
+        self.memory, self.physical_address, self.size = memory, address, size
+        self.array = np.zeros(size, np.uint8)  # the processor's view: a cache
+        self.freed = False
+
+    def flush(self) -> None:
+        self.memory.data[self.physical_address][:] = self.array
+
+    def invalidate(self) -> None:
+        self.array[:] = self.memory.data[self.physical_address]
+
+    def free(self) -> None:
+        assert not self.freed
+        self.freed = True
+
+
+class FakeMemory:
+    """Two copies of everything, so that a forgotten flush or invalidate shows."""
+
+    def __init__(self) -> None:
+        self.data: dict[int, np.ndarray] = {}
+        self.buffers: list[FakeBuffer] = []
+
+    def allocate(self, nbytes: int, align: int = 4096) -> FakeBuffer:
+        address = 0x1000_0000 + 0x10_0000 * len(self.buffers)
+        assert address % align == 0
+        buffer = FakeBuffer(self, address, nbytes)
+        self.data[address] = np.full(nbytes, 0xAA, np.uint8)
+        self.buffers.append(buffer)
+        return buffer
+
+
+class FakeBus:
+    """A machine whose START runs the instruction-set simulator on the fake memory."""
+
+    def __init__(self, memory: FakeMemory, program: Program, **values: int) -> None:
+        self.memory, self.program = memory, program
+        self.names = {r.offset: r for r in REGISTERS}
+        self.values = {"ID": MAGIC, "ISA_VERSION": ISA_VERSION, "ARCH_HASH": TINY.hash} | values
+        self.log: list[tuple[str, int]] = []
+        self.outcome: dict[str, int] | None = None
+        self.patience, self.hopeless = 3, False
+
+    def read_register(self, offset: int) -> int:
+        return self.values.get(self.names[offset].name, 0)
+
+    def write_register(self, offset: int, value: int) -> None:
+        r = self.names[offset]
+        assert r.access == "rw"
+        self.log.append((r.name, int(value)))
+        if r.name == "CONTROL":
+            if value & 2:
+                self.values["STATUS"] = 0
+            if value & 1:
+                self.values["STATUS"] = 1
+        else:
+            self.values[r.name] = int(value)
+
+    def wait(self, seconds: float) -> bool:
+        assert seconds > 0
+        self.patience -= 1
+        if self.patience:
+            return not self.hopeless
+        self.values |= self.outcome if self.outcome is not None else self.compute()
+        return True
+
+    def compute(self) -> dict[str, int]:
+        machine = Machine(self.program)
+        for s in Segment:
+            size, base = self.values[f"{s.name}_SIZE"], self.values[f"{s.name}_BASE"]
+            assert size % 128 == 0 and base % 4096 == 0 and len(machine.ddr[s]) == size
+            if size:
+                machine.ddr[s] = self.memory.data[base]
+        execute(machine, self.program)
+        return {"STATUS": 2, "CYCLES": 1234, **{f"BUSY_{e.name}": e + 1 for e in Engine}}
+
+
+def setup(seed: int = 1, **values: int) -> tuple[Driver, FakeBus, Program]:
+    program, memory = random_program(TINY, seed), FakeMemory()
+    bus = FakeBus(memory, program, **values)
+    return Driver(bus, memory, name="fake", timeout=5), bus, program
+
+
+def test_runs_a_program() -> None:
+    driver, bus, program = setup()
+    device: Device = driver
+    device.load(program)
+    for seed in range(2):
+        bus.patience = 3
+        inputs = random_inputs(program, seed)
+        result = device.run(inputs)
+        want = IssDevice(program).run(inputs)
+        np.testing.assert_array_equal(result.outputs["y"], want.outputs["y"])
+        assert result.cycles == 1234
+        assert result.busy == {"LOAD": 1, "MAC": 2, "VEC": 3, "STORE": 4}
+    names = [n for n, _ in bus.log]
+    assert names.index("PROGRAM_LENGTH") < len(names) - 1 - names[::-1].index("CONTROL")
+    assert dict(bus.log)["PROGRAM_LENGTH"] == program.n_instructions
+    driver.close()
+    assert all(b.freed for b in bus.memory.buffers)
+    with pytest.raises(FalconetError, match="no program is loaded"):
+        driver.run({})
+
+
+def test_load_frees_what_was_loaded() -> None:
+    driver, bus, program = setup()
+    driver.load(program)
+    first = list(bus.memory.buffers)
+    driver.load(program)
+    assert all(b.freed for b in first) and not bus.memory.buffers[-1].freed
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"ID": 0}, "register ID reads 0x00000000"),
+    ({"ISA_VERSION": 99}, "instruction set 99"),
+    ({"ARCH_HASH": 0x1234}, "hash is 0x00001234, expected .*'tiny'"),
+])
+def test_identity_comes_first(values: dict[str, int], message: str) -> None:
+    memory = FakeMemory()
+    bus = FakeBus(memory, random_program(TINY, 1), **values)
+    with pytest.raises(FalconetError, match=message):
+        Driver(bus, memory)
+    assert not bus.log and not memory.buffers
+
+
+def test_another_machine_s_program_is_refused() -> None:
+    driver, bus, _ = setup()
+    with pytest.raises(FalconetError, match=r"program is for 'pynq-z2'.*machine is 'tiny'"):
+        driver.load(random_program(preset("pynq-z2"), 1))
+    assert not bus.memory.buffers
+
+
+def test_an_arch_beyond_the_presets() -> None:
+    arch = dataclasses.replace(TINY, name="mine", bank_words=600)
+    memory = FakeMemory()
+    bus = FakeBus(memory, random_program(arch, 1), ARCH_HASH=arch.hash)
+    assert Driver(bus, memory, arch=arch).arch == arch
+    with pytest.raises(FalconetError, match="expected 'tiny'"):
+        Driver(bus, memory, arch=TINY)
+
+
+@pytest.mark.parametrize("hopeless", [False, True])
+def test_time_out_names_what_each_engine_waits_for(hopeless: bool) -> None:
+    driver, bus, program = setup(RETIRED_LOAD=1)
+    driver._timeout = 0.0 if not hopeless else 60.0
+    bus.hopeless = hopeless
+    driver.load(program)
+    with pytest.raises(FalconetError, match=r"did not end in time: LOAD at instruction 1 \(LOAD"):
+        driver.run(random_inputs(program))
+    assert bus.log[-1] == ("CONTROL", 2)
+
+
+def index_of(program: Program, engine: Engine, nth: int) -> int:
+    return [i for i, x in enumerate(program.instructions()) if x.engine == engine][nth]
+
+
+def fails(code: ErrorCode, info: int, retired_load: int = 0) -> str:
+    driver, bus, program = setup(RETIRED_LOAD=retired_load)
+    bus.outcome = {"STATUS": 4, "ERROR_CODE": code, "ERROR_INFO": info}
+    driver.load(program)
+    with pytest.raises(FalconetError) as e:
+        driver.run(random_inputs(program))
+    assert bus.log[-1] == ("CONTROL", 2)
+    return str(e.value)
+
+
+def test_errors_are_explained() -> None:
+    program = random_program(TINY, 1)
+    assert "OPCODE: instruction 3 (" in fails(ErrorCode.OPCODE, 3)
+    assert "a field out of range" in fails(ErrorCode.FIELD, 0)
+    assert "is END" in fails(ErrorCode.NO_END, 0)
+    # Instruction 0 loads segment INPUT, whose buffer is the second.
+    text = fails(ErrorCode.READ, 0x1010_0040)
+    assert "0x10100040 (byte 64 of segment INPUT) could not be read, by instruction 0 (LOAD" in text
+    out = index_of(program, Engine.STORE, -1)
+    assert f"by instruction {out} (STORE" in fails(ErrorCode.WRITE, 0x1020_0000)
+    assert "in no segment" in fails(ErrorCode.WINDOW, 0xFFFF_0000)
+
+
+def test_hash_of_arch_is_what_the_driver_compares() -> None:
+    assert Arch("other", **{k: v for k, v in TINY.to_dict().items()
+                            if k not in ("name", "clock_mhz")}).hash == TINY.hash
