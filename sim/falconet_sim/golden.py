@@ -9,24 +9,19 @@ so that it holds such integers without rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError, Program
+from falconet.isa import Arch, FalconetError, Program
+from falconet.runtime.device import Int8, RunResult, check_inputs
+from falconet_sim.arithmetic import Params, output_stage
 
 __all__ = ["GoldenDevice", "run_graph", "run_node"]
 
-Int8 = NDArray[np.int8]
-Acc = NDArray[np.int64]
-
-
-@dataclass
-class RunResult:
-    outputs: dict[str, Int8]
 
 
 def constants(node: dict[str, Any], blob: bytes) -> dict[str, NDArray[Any]]:
@@ -39,27 +34,12 @@ def constants(node: dict[str, Any], blob: bytes) -> dict[str, NDArray[Any]]:
     }
 
 
-def output_stage(acc: Acc, attrs: dict[str, Any], consts: dict[str, NDArray[Any]]) -> Int8:
-    """Bias, requantisation (half to even), clamp, table; ``acc`` is [C, ...], changed in place."""
-    def per_channel(key: str) -> Acc:
-        return consts[key].astype(np.int64).reshape(-1, *[1] * (acc.ndim - 1))
-
-    acc += per_channel("bias")
-    mult, negative, shift = per_channel("mult"), per_channel("mult_neg"), per_channel("shift")
-    if np.array_equal(mult, negative):
-        acc *= mult
-    else:
-        acc *= np.where(acc < 0, negative, mult)
-    # Half to even: add just under a half, and the last unit only where the floor is odd.
-    half = np.where(shift > 0, (np.int64(1) << np.maximum(shift - 1, 0)) - 1, 0)
-    odd = (acc >> shift) & (shift > 0)
-    acc += half
-    acc += odd
-    acc >>= shift
-    acc += attrs["zp"]
-    q = np.clip(acc, attrs["lo"], attrs["hi"]).astype(np.int8)
-    table = consts.get("table")
-    return q if table is None else table[q.astype(np.int16) + 128]
+def finish(acc: NDArray[Any], attrs: dict[str, Any], consts: dict[str, NDArray[Any]]) -> Int8:
+    """The output stage on accumulators [C, H, W]."""
+    params = Params(*(consts[k].astype(np.int64)[:, None, None]
+                      for k in ("bias", "mult", "mult_neg", "shift")))
+    return output_stage(acc, params, zp=attrs["zp"], lo=attrs["lo"], hi=attrs["hi"],
+                        table=consts.get("table"))
 
 
 def windows(x: Int8, attrs: dict[str, Any], pad: int) -> Int8:
@@ -72,7 +52,7 @@ def windows(x: Int8, attrs: dict[str, Any], pad: int) -> Int8:
     return view[:, ::sy, ::sx, ::dy, ::dx]
 
 
-def conv(x: Int8, attrs: dict[str, Any], weight: Int8) -> Acc:
+def conv(x: Int8, attrs: dict[str, Any], weight: Int8) -> NDArray[Any]:
     """Accumulators ``[O, H, W]`` of a convolution."""
     view = windows(x, attrs, attrs["pad"])
     groups, (c, h, w) = attrs["groups"], view.shape[:3]
@@ -83,7 +63,7 @@ def conv(x: Int8, attrs: dict[str, Any], weight: Int8) -> Acc:
         for y in range(ky):
             for z in range(kx):
                 acc += np.multiply(view[..., y, z], weight[:, :1, y, z, None], dtype=np.int32)
-        return acc.astype(np.int64)
+        return acc
     bound = 128 * int(np.abs(weight.astype(np.int64)).reshape(out, -1).sum(1).max())
     if bound >= 1 << 53:
         raise FalconetError("a convolution's accumulator exceeds 53 bits; use a smaller layer")
@@ -101,15 +81,15 @@ def run_node(node: dict[str, Any], blob: bytes, inputs: list[Int8]) -> Int8:
     """The output of one node of the graph section, given its inputs."""
     op, attrs, consts, x = node["op"], node["attrs"], constants(node, blob), inputs[0]
     if op == "conv":
-        return output_stage(conv(x, attrs, consts["weight"]), attrs, consts)
+        return finish(conv(x, attrs, consts["weight"]), attrs, consts)
     if op == "maxpool":
         largest = windows(x, attrs, attrs["pad"]).max((3, 4))
-        return output_stage(largest.astype(np.int64), attrs, consts)
+        return finish(largest, attrs, consts)
     if op == "eltwise":
         acc = np.zeros(x.shape, np.int64)
         for operand, coef in zip(inputs, consts["coef"].astype(np.int64)):
             acc += operand * coef[:, None, None]
-        return output_stage(acc, attrs, consts)
+        return finish(acc, attrs, consts)
     if op == "concat":
         return np.concatenate(inputs)
     if op == "slice":
@@ -129,16 +109,9 @@ def run_graph(
     FalconetError
         for an input that is missing, is not int8, or has another shape than the graph's.
     """
-    shapes = {t["name"]: tuple(t["shape"]) for t in graph["tensors"]}
-    values: dict[str, Int8] = {}
-    for name in graph["inputs"]:
-        value = inputs.get(name)
-        if value is None or value.shape != shapes[name] or value.dtype != np.int8:
-            got = "nothing" if value is None else f"{value.dtype} {list(value.shape)}"
-            raise FalconetError(
-                f"input '{name}': got {got}; give an int8 array of shape {list(shapes[name])}"
-            )
-        values[name] = value
+    tensors = {t["name"]: t for t in graph["tensors"]}
+    check_inputs([tensors[name] for name in graph["inputs"]], inputs)
+    values = dict(inputs)
     last = {name: i for i, node in enumerate(graph["nodes"]) for name in node["inputs"]}
     for i, node in enumerate(graph["nodes"]):
         values[node["output"]] = run_node(node, blob, [values[n] for n in node["inputs"]])
@@ -150,33 +123,51 @@ def run_graph(
 
 
 class GoldenDevice:
-    """A :class:`~falconet.runtime.device.Device` that has no cycles: it only knows the answer.
+    """A :class:`~falconet.runtime.device.Device` without a clock: it only knows the answer.
 
     Parameters
     ----------
+    program:
+        Loaded at once, if given.
     keep:
         Keep every tensor of the last run for :meth:`tensor`.
     """
 
-    def __init__(self, program: Program, *, keep: bool = False) -> None:
-        try:
-            self._graph = program.header["graph"]
-            self._blob = program.code[program.header["graph_offset"] :]
-        except KeyError as e:
-            raise FalconetError(f"program: {e} is not in the header; recompile the network"
-                                ) from None
-        self.program = program
+    name = "golden"
+
+    def __init__(self, program: Program | None = None, *, keep: bool = False) -> None:
+        self._program: Program | None = None
         self._keep = keep
         self._values: dict[str, Int8] = {}
+        if program is not None:
+            self.load(program)
 
-    def run(self, inputs: dict[str, Int8]) -> Any:
-        """Evaluate the network on int8 inputs [C, H, W]; ``outputs`` of the result has all outputs
-        by name."""
-        self._values = run_graph(self._graph, self._blob, inputs, keep=self._keep)
-        return RunResult({name: self._values[name] for name in self._graph["outputs"]})
+    @property
+    def program(self) -> Program:
+        if self._program is None:
+            raise FalconetError("golden: no program is loaded; call load first")
+        return self._program
+
+    @property
+    def arch(self) -> Arch:
+        return self.program.arch
+
+    def load(self, program: Program) -> None:
+        for key in ("graph", "graph_offset"):
+            if key not in program.header:
+                raise FalconetError(f"program: it has no '{key}'; recompile the network")
+        self._program = program
+
+    def run(self, inputs: dict[str, Int8]) -> RunResult:
+        start = time.perf_counter()
+        header = self.program.header
+        blob = self.program.code[header["graph_offset"] :]
+        self._values = run_graph(header["graph"], blob, inputs, keep=self._keep)
+        outputs = {name: self._values[name] for name in header["graph"]["outputs"]}
+        return RunResult(outputs, seconds=time.perf_counter() - start)
 
     def tensor(self, name: str) -> Int8:
-        """A tensor of the last run, [C, H, W]."""
+        """A tensor of the last run, int8 [C, H, W]."""
         try:
             return self._values[name]
         except KeyError:

@@ -151,7 +151,8 @@ class Graph:
             dtype = np.dtype(entry["dtype"]).newbyteorder("<")
             count = int(np.prod(entry["shape"]))
             flat = np.frombuffer(blob, dtype, count, entry["offset"])
-            return flat.astype(entry["dtype"]).reshape(entry["shape"])
+            native: Array = flat.astype(entry["dtype"]).reshape(entry["shape"])
+            return native
 
         try:
             tensors = {

@@ -57,12 +57,12 @@ def compare(source: str | Path | onnx.ModelProto, run_node: RunNode, inputs: dic
     graph, sources = import_with_sources(source, arch=arch)
     expected = onnxruntime_tensors(source, graph, sources, inputs)
     description, blob = graph.to_dict()
-    values = dict(inputs)
+    values = {**inputs, **expected}
     found = []
     for node in description["nodes"]:
-        out = run_node(node, blob, [expected.get(n, values.get(n)) for n in node["inputs"]])
+        out = run_node(node, blob, [values[n] for n in node["inputs"]])
         name = node["output"]
-        values[name] = out
+        values.setdefault(name, out)
         if name in expected:
             difference = np.abs(out.astype(np.int16) - expected[name])
             found.append(LayerDifference(node["name"], node["op"], name, int(difference.max()),

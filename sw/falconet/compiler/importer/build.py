@@ -51,7 +51,8 @@ class Stage:
         """QuantizeLinear in float32, as onnxruntime computes it, limited to lo and hi."""
         with np.errstate(over="ignore"):
             steps = np.rint(np.asarray(real, np.float32) / np.float32(self.scale))
-        return np.clip(steps + self.zero_point, self.lo, self.hi).astype(np.int8)
+        stored: Array = np.clip(steps + self.zero_point, self.lo, self.hi).astype(np.int8)
+        return stored
 
 
 class Builder:

@@ -134,13 +134,11 @@ def _repeats(node: OnnxNode, size: int, factor: int) -> bool:
         at = out * (size - 1) / max(out.size - 1, 1)
     else:
         return False
-    rounding = {
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5), "floor": np.floor, "ceil": np.ceil,
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+    nearest = {
+        "round_prefer_floor": np.ceil(at - 0.5), "floor": np.floor(at), "ceil": np.ceil(at),
+        "round_prefer_ceil": np.floor(at + 0.5),
     }.get(node.attrs.get("nearest_mode", "round_prefer_floor"))
-    if rounding is None:
-        return False
-    return bool(np.array_equal(np.clip(rounding(at), 0, size - 1), out // factor))
+    return nearest is not None and np.array_equal(np.clip(nearest, 0, size - 1), out // factor)
 
 
 @operator("Identity", "Dropout")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from falconet.compiler.importer.context import Context, operator
-from falconet.compiler.importer.expr import Expr, IntInput, Quantised, Real, Value, Weight
+from falconet.compiler.importer.expr import IntInput, Quantised, Real, Value, Weight
 from falconet.compiler.importer.model import OnnxNode
 
 __all__ = ["clip_integers"]
@@ -28,7 +28,8 @@ def quantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) -> V
         s, z = (_spread(node, a, array.ndim) for a in (scale, zero))
         info = np.iinfo(zero.dtype)
         steps = np.rint(array.astype(np.float32) / s) + z.astype(np.float32)
-        return np.clip(steps, info.min, info.max).astype(zero.dtype)
+        stored: Array = np.clip(steps, info.min, info.max).astype(zero.dtype)
+        return stored
     expr = ctx.expr(node, args[0])
     step, zero_point, unsigned = _per_tensor(node, scale, zero)
     return Quantised(expr, step, zero_point, unsigned)
@@ -94,7 +95,3 @@ def _per_tensor(node: OnnxNode, scale: Array, zero: Array) -> tuple[float, int, 
         node.refuse(f"scale {step} is not positive; quantise again")
     unsigned = zero.dtype == np.uint8
     return step, int(zero.reshape(-1)[0]) - (128 if unsigned else 0), bool(unsigned)
-
-
-def is_activation(value: Value | None) -> bool:
-    return isinstance(value, Expr | Quantised | IntInput)

@@ -48,7 +48,7 @@ def _changes_nothing(graph: Graph, node: Node, reach: tuple[int, int]) -> bool:
         begin, end = node.attrs["begin"], node.attrs["end"]
         return (begin, end) == (0, graph.tensors[node.inputs[0]].shape[0])
     if node.op == "upsample":
-        return node.attrs["fy"] == node.attrs["fx"] == 1
+        return bool(node.attrs["fy"] == node.attrs["fx"] == 1)
     if not uniform(node):
         return False
     lo, hi = reach
