@@ -140,12 +140,26 @@ class MachineControl(Component):
 
 
 class Counters(Component):
-    """CYCLES and BUSY of each engine: cycles since reset in which ``running`` (and ``busy``)."""
+    """CYCLES and BUSY of each engine.
 
+    Members
+    -------
     running: In(1)
-    busy: In(len(Engine))
+    busy: In(4)
+        One bit for each ``Engine``.
     cycles: Out(32)
-    busy_cycles: Out(32).array(len(Engine))
+        Cycles since reset in which ``running`` was high.
+    busy_cycles: Out(32).array(4)
+        And those in which ``busy`` was high a cycle before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "running": In(1),
+            "busy": In(len(Engine)),
+            "cycles": Out(32),
+            "busy_cycles": Out(32).array(len(Engine)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -72,7 +72,6 @@ class Fetch(Component):
         requesting = Signal()
         m.d.comb += [
             splitter.segments.eq(self.segments),
-            splitter.stop.eq(self.stop),
             runs.payload.segment.eq(Segment.CODE),
             runs.payload.beats.eq(n_beats - 1),
             runs.valid.eq(requesting & ~self.stop),
