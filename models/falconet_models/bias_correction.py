@@ -47,7 +47,8 @@ def _segments(
             [onnx.ValueInfoProto(name=x) for x in outputs],
             [constants[x] for x in reads if x in constants],
         )
-        types = {v.name: v for v in (*model.graph.value_info, *model.graph.input)}
+        types = {v.name: v for v in (
+            *model.graph.value_info, *model.graph.input, *model.graph.output)}
         for j, x in enumerate(inputs):
             graph.input[j].CopyFrom(types[x])
         segments.append((

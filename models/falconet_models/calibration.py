@@ -85,6 +85,11 @@ def collect(
             for t in tensors:
                 v = values[t]
                 if turn == 0:
+                    if not np.isfinite(v).all():
+                        raise FalconetError(
+                            f"tensor '{t}': its values on calibration image {i} are not finite; "
+                            "check mean and std"
+                        )
                     low[t], high[t] = min(low[t], float(v.min())), max(high[t], float(v.max()))
                 else:
                     counts[t] += _count(v, low[t], high[t])
@@ -92,12 +97,6 @@ def collect(
                 v = values[t]
                 axes = (0, *range(2, v.ndim))
                 means[t] = means[t] + v.mean(axes, dtype=np.float64) / len(samples)
-    for t in tensors:
-        if not np.isfinite(low[t]) or not np.isfinite(high[t]):
-            raise FalconetError(
-                f"tensor '{t}': its values are not finite on the calibration images; "
-                "check mean and std"
-            )
     return {t: Histogram(low[t], high[t], counts[t]) for t in tensors}, means
 
 

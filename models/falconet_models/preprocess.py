@@ -1,7 +1,8 @@
 """Photographs to float tensors, as a model's metadata says (see :mod:`falconet_models.metadata`).
 
-Resampling is Pillow's bilinear filter, which widens when it shrinks. The runtime does the same
-with numpy alone; a test holds the two together pixel by pixel.
+Resampling is Pillow's bilinear filter, which widens when it shrinks, along x and then along y (in
+one call the order depends on Pillow's version). The runtime does the same with numpy alone; a test
+holds the two together pixel by pixel.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def to_pixels(image: Array, preprocess: dict[str, Any]) -> NDArray[np.uint8]:
         size = width, height
     else:
         raise FalconetError(f"preprocess: fit='{fit}' is unknown; use letterbox, crop or stretch")
-    pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    wide = picture.resize((size[0], h), Image.Resampling.BILINEAR)
+    pixels = np.asarray(wide.resize(size, Image.Resampling.BILINEAR))
     pixels = pixels.reshape(size[1], size[0], -1)
     if colour == "BGR":
         pixels = pixels[..., ::-1]

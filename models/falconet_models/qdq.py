@@ -12,7 +12,7 @@ stores, none in between. In particular
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ MOVES = (
 )
 COMPUTES = (
     "Add", "Sub", "AveragePool", "GlobalAveragePool", "ReduceMean", "Sigmoid", "HardSigmoid",
-    "HardSwish", "Tanh", "Elu", "Softplus", "Mish", "Gelu", "Mul", *CLAMPS,
+    "HardSwish", "Tanh", "Elu", "Softplus", "Mish", "Gelu", "Mul", "Div", *CLAMPS,
 )
 _GATES = ("Sigmoid", "HardSigmoid")
 
@@ -65,10 +65,12 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _data_inputs(node: onnx.NodeProto) -> list[str]:
+def _data_inputs(node: onnx.NodeProto, constants: Container[str]) -> list[str]:
     """The inputs that hold activations."""
-    if node.op_type in ("Concat", "Add", "Sub", "Mul"):
+    if node.op_type == "Concat":
         return list(node.input)
+    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+        return [i for i in node.input if i not in constants]
     return [node.input[0]]
 
 
@@ -88,7 +90,7 @@ def _check(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> N
         raise FalconetError(
             f"{label}: the machine has no such operator; cut the model before it or replace it"
         )
-    for name in _data_inputs(node):
+    for name in _data_inputs(node, constants):
         if name in constants:
             raise FalconetError(
                 f"{label}: its operand '{name}' is constant; fold it into a convolution"
@@ -128,10 +130,11 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     for node in graph.node:
         if node.op_type in WEIGHTED:
             plan.weighted.append(node)
-        if node.op_type == "Mul" and not skipped & set(node.input):
+        data = _data_inputs(node, constants)
+        if node.op_type in ("Mul", "Div") and len(data) > 1 and not skipped & set(data):
             raise FalconetError(
-                f"node '{node.name or node.output[0]}' (Mul): the machine multiplies no two "
-                "tensors; replace it"
+                f"node '{node.name or node.output[0]}' ({node.op_type}): the machine multiplies "
+                "no two tensors; replace it"
             )
         if inside(node):
             skipped.add(node.output[0])
@@ -139,7 +142,7 @@ def make_plan(model: onnx.ModelProto) -> Plan:
         for name in filter(None, node.output):
             plan.group[name] = name
         if node.op_type in MOVES:
-            _join(plan.group, [*_data_inputs(node), *filter(None, node.output)])
+            _join(plan.group, [*data, *filter(None, node.output)])
     return plan
 
 

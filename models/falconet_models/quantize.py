@@ -8,7 +8,7 @@ of its bias (:mod:`falconet_models.bias_correction`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,39 +31,35 @@ Progress = Callable[[str, float], None]
 
 
 def preprocess_of(
-    model: onnx.ModelProto,
-    *,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    colour: str | None = None,
-    fit: str | None = None,
+    model: onnx.ModelProto, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The model's ``preprocess``, with what is given here put in its place.
+    """The model's ``preprocess``, with the fields in ``given`` put in place of its own.
 
     Where neither says anything: pixels divided by 255, R, G, B (grey for one channel), letterbox.
-    ``mean`` and ``std`` are in units of 0..255, one number a channel.
     """
+    name = f"model '{model.graph.name}'"
     *_, channels, height, width = (
         d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim
     )
     if channels not in (1, 3):
         raise FalconetError(
-            f"model '{model.graph.name}': the input has {channels} channels; a photograph has 1 "
-            "or 3, so calibrate with arrays"
+            f"{name}: the input has {channels} channels and a photograph has 1 or 3; "
+            "calibrate with float tensors"
         )
-    known = get_meta(model).get("preprocess", {})
-    defaults = {
+    result = {
         "fit": "letterbox", "colour": "GRAY" if channels == 1 else "RGB",
         "mean": [0.0] * channels, "std": [255.0] * channels,
+        **get_meta(model).get("preprocess", {}), **(given or {}), "size": [height, width],
     }
-    given = {"mean": mean, "std": std, "colour": colour, "fit": fit}
-    result = {**defaults, **known, **{k: v for k, v in given.items() if v is not None},
-              "size": [height, width]}
-    for name in ("mean", "std"):
-        result[name] = [float(v) for v in result[name]]
-        if len(result[name]) != channels:
+    for field in ("mean", "std"):
+        try:
+            result[field] = [float(v) for v in result[field]]
+        except (TypeError, ValueError):
+            result[field] = []
+        if len(result[field]) != channels or (field == "std" and min(result[field]) <= 0):
             raise FalconetError(
-                f"preprocess: {name} has {len(result[name])} numbers; give {channels}"
+                f"{name}: preprocess.{field} is unusable; give one number a channel ({channels})"
+                f"{', above 0' if field == 'std' else ''}"
             )
     if result["fit"] == "crop":
         result.setdefault("resize", round(max(height, width) * 8 / 7))
@@ -90,17 +86,19 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
 
 
 def _samples(
-    model: onnx.ModelProto, calibration: Iterable[NDArray[Any]], preprocess: dict[str, Any] | None
-) -> list[NDArray[np.float32]]:
+    model: onnx.ModelProto, calibration: Iterable[NDArray[Any]], given: Mapping[str, Any] | None
+) -> tuple[list[NDArray[np.float32]], dict[str, Any] | None]:
+    """Input tensors, and the pre-processing if one was applied or asked for."""
     shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
+    used = preprocess_of(model, given) if given is not None else None
     samples = []
     for i, item in enumerate(calibration):
         item = np.asarray(item)
         if item.dtype == np.uint8:
-            if preprocess is None:
-                preprocess = preprocess_of(model)
-            item = to_tensor(item, preprocess)
-        item = item.astype(np.float32).reshape((1, *item.shape) if item.ndim == 3 else item.shape)
+            used = used or preprocess_of(model)
+            item = to_tensor(item, used)
+        item = item.astype(np.float32)
+        item = item[None] if item.ndim == 3 else item
         if item.shape != shape:
             raise FalconetError(
                 f"calibration image {i}: its shape {list(item.shape)} is not the input's "
@@ -109,7 +107,7 @@ def _samples(
         samples.append(np.ascontiguousarray(item))
     if not samples:
         raise FalconetError("calibration: there are no images; give at least one, better 20")
-    return samples
+    return samples, used
 
 
 def quantize(
@@ -120,7 +118,7 @@ def quantize(
     method: str = "mse",
     equalisation: bool = True,
     bias_correction: bool = True,
-    preprocess: dict[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
     progress: Progress = lambda stage, share: None,
 ) -> onnx.ModelProto:
     """Quantise ``source`` to int8.
@@ -141,7 +139,8 @@ def quantize(
     bias_correction:
         Whether the mean error of each convolution is taken out of its bias.
     preprocess:
-        Instead of the metadata's (see :func:`preprocess_of`); it is stored in the result.
+        Fields (``mean``, ``std``, ``colour``, ``fit`` ...) in place of those in the model's
+        metadata (see :func:`preprocess_of`). What was applied is stored in the result.
     progress:
         Called with the name of the stage and the share of it that is done.
 
@@ -155,7 +154,7 @@ def quantize(
     model = load_float(source)
     if isinstance(calibration, Mapping):
         calibration = calibration.values()
-    samples = _samples(model, calibration, preprocess)
+    samples, used = _samples(model, calibration, preprocess)
     plan = make_plan(model)
     if equalisation:
         model = equalise(model, samples)
@@ -173,8 +172,8 @@ def quantize(
     if bias_correction:
         biases = correct_biases(model, plan, ranges, means, samples, progress)
     result = insert(model, plan, ranges, biases)
-    if preprocess is not None:
-        set_meta(result, {**get_meta(result), "preprocess": preprocess})
+    if used is not None:
+        set_meta(result, {**get_meta(result), "preprocess": used})
     if out_path is not None:
         Path(out_path).parent.mkdir(parents=True, exist_ok=True)
         onnx.save(result, str(out_path))

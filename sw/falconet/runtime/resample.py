@@ -1,4 +1,7 @@
-"""Bilinear resampling of photographs with numpy alone, equal to Pillow's to the last bit."""
+"""Bilinear resampling of photographs with numpy alone.
+
+Equal to Pillow's to the last bit, if that is asked for one axis at a time.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,220 @@
+"""Pre-processing against ONNX, decoding against plain Python, suppression against brute force."""
+
+import math
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from falconet.isa import FalconetError
+from falconet.runtime.vision import (
+    Frame,
+    Preprocessor,
+    dequantize,
+    iou,
+    nms,
+    postprocess,
+    quantize,
+)
+
+LEVELS = [
+    {"stride": s, "min_sizes": m, "bbox": f"b{s}", "class": f"c{s}", "landmark": f"l{s}"}
+    for s, m in ((8, [16, 32]), (16, [64, 128]))
+]
+FACES = {"postprocess": {
+    "kind": "retinaface", "levels": LEVELS, "variances": [0.1, 0.2], "labels": ["face"],
+    "score_threshold": 0.5, "nms_threshold": 0.4,
+}}
+
+
+def preprocess(**more):
+    return {"preprocess": {"fit": "letterbox", "size": [24, 32], "colour": "BGR",
+                           "mean": [104, 117, 127], "std": [1.0, 58.395, 0.5], **more}}
+
+
+def onnx_quantize(x, scale, zero_point):
+    graph = helper.make_graph(
+        [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])], "q",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, x.shape)],
+        [helper.make_tensor("s", TensorProto.FLOAT, [], [scale]),
+         helper.make_tensor("z", TensorProto.INT8, [], [zero_point])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return ReferenceEvaluator(model).run(None, {"x": x})[0]
+
+
+@pytest.mark.parametrize("scale, zero_point", [(1.0, 0), (0.5, -3), (2.0, 7), (0.0187, -14),
+                                               (1.090196, -12), (30.0, 127)])
+def test_the_table_equals_quantising_the_float_input(scale, zero_point):
+    image = np.arange(24 * 32 * 3).reshape(24, 32, 3) % 256
+    p = Preprocessor(preprocess(), scale, zero_point)
+    stored, _ = p(image.astype(np.uint8))
+    x, _ = p.tensor(image.astype(np.uint8))
+    assert stored.dtype == np.int8 and stored.shape == (24, 32, 3)
+    np.testing.assert_array_equal(
+        stored.transpose(2, 0, 1)[None], onnx_quantize(x, scale, zero_point))
+
+
+def test_halves_round_to_even_and_values_saturate():
+    values = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 900, -900], np.float32)
+    np.testing.assert_array_equal(quantize(values, 1.0, 0), [-2, -2, 0, 0, 2, 2, 127, -128])
+    np.testing.assert_array_equal(dequantize(np.array([-128, 3], np.int8), 0.5, 1), [-64.5, 1])
+
+
+@pytest.mark.parametrize("fit, shape, corner", [
+    ("letterbox", (48, 32), (8, 0)), ("letterbox", (12, 32), (0, 6)), ("stretch", (50, 70), (0, 0)),
+])
+def test_frames_lead_back_to_the_photograph(fit, shape, corner):
+    p = Preprocessor(preprocess(fit=fit, pad=[1, 2, 3]))
+    pixels, frame = p.pixels(np.full((*shape, 3), 200, np.uint8))
+    assert (frame.left, frame.top) == corner and (frame.width, frame.height) == shape[::-1]
+    inside = (pixels == 200).all(axis=2)
+    left, top = corner
+    assert inside[top : 24 - top, left : 32 - left].all() and inside.sum() == (
+        (24 - 2 * top) * (32 - 2 * left))
+    assert (pixels[~inside] == [1, 2, 3]).all()
+    assert (32 - 2 * left) * frame.scale_x == pytest.approx(shape[1])
+    assert (24 - 2 * top) * frame.scale_y == pytest.approx(shape[0])
+
+
+def test_crop_keeps_the_centre():
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[30:34, 46:50] = 255
+    p = Preprocessor(preprocess(fit="crop", resize=40, size=[32, 32]))
+    pixels, frame = p.pixels(image)
+    y, x = (int(v.mean()) for v in np.nonzero(pixels[..., 0] > 100))
+    assert abs((x + 0.5 - frame.left) * frame.scale_x - 48) < 2
+    assert abs((y + 0.5 - frame.top) * frame.scale_y - 32) < 2
+
+
+@pytest.mark.parametrize("meta, message", [
+    ({}, "preprocess is missing"),
+    (preprocess(fit="zoom"), r"preprocess\.fit is impossible"),
+    (preprocess(mean=[1, 2]), r"preprocess\.mean is impossible|unusable"),
+    (preprocess(std=[1, 0, 1]), r"preprocess\.std is impossible"),
+    (preprocess(fit="crop", resize=20), r"preprocess\.resize is impossible"),
+    (preprocess(size=[24]), "unusable"),
+    ({"preprocess": {"fit": "stretch"}}, "unusable"),
+])
+def test_bad_metadata(meta, message):
+    with pytest.raises(FalconetError, match=message):
+        Preprocessor(meta)
+
+
+@pytest.mark.parametrize("image", [
+    np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_bad_images(image):
+    with pytest.raises(FalconetError, match="is not a photograph"):
+        Preprocessor(preprocess())(image)
+
+
+def plain_iou(a, b):
+    width = max(0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
+    union = a[2] * a[3] + b[2] * b[3] - width * height
+    return width * height / union if union else 0.0
+
+
+def plain_nms(boxes, scores, threshold):
+    left = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
+    kept = []
+    while left:
+        best = left.pop(0)
+        kept.append(best)
+        left = [i for i in left if plain_iou(boxes[best], boxes[i]) <= threshold]
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nms_against_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 60))
+    boxes = np.hstack([rng.integers(0, 40, (n, 2)), rng.integers(0, 30, (n, 2))]).astype(float)
+    scores = rng.integers(0, 10, n) / 10  # ties on purpose
+    threshold = float(rng.choice([0.0, 0.3, 0.5, 1.0]))
+    assert nms(boxes, scores, threshold) == plain_nms(boxes.tolist(), scores, threshold)
+    for i in range(min(n, 5)):
+        np.testing.assert_allclose(
+            iou(boxes[i], boxes), [plain_iou(boxes[i], b) for b in boxes.tolist()], atol=1e-12)
+
+
+def plain_decode(outputs, frame, threshold):
+    """The RetinaFace decoding, one anchor at a time."""
+    found = []
+    for level in LEVELS:
+        b, c, k = (outputs[level[p]][0] for p in ("bbox", "class", "landmark"))
+        for y in range(b.shape[1]):
+            for x in range(b.shape[2]):
+                for a, size in enumerate(level["min_sizes"]):
+                    score = 1 / (1 + math.exp(c[2 * a, y, x] - c[2 * a + 1, y, x]))
+                    if score <= threshold:
+                        continue
+                    ax, ay = (x + 0.5) * level["stride"], (y + 0.5) * level["stride"]
+                    dx, dy, dw, dh = (float(b[4 * a + i, y, x]) for i in range(4))
+                    w, h = size * math.exp(0.2 * dw), size * math.exp(0.2 * dh)
+                    left, top = ax + 0.1 * size * dx - w / 2, ay + 0.1 * size * dy - h / 2
+                    marks = [
+                        (ax + 0.1 * size * k[10 * a + 2 * i, y, x],
+                         ay + 0.1 * size * k[10 * a + 2 * i + 1, y, x]) for i in range(5)]
+                    found.append((score, [
+                        (left - frame.left) * frame.scale_x, (top - frame.top) * frame.scale_y,
+                        w * frame.scale_x, h * frame.scale_y,
+                    ], [((px - frame.left) * frame.scale_x, (py - frame.top) * frame.scale_y)
+                        for px, py in marks]))
+    kept = plain_nms([f[1] for f in found], [f[0] for f in found], 0.4)
+    return [found[i] for i in kept]
+
+
+def heads(seed, height=48, width=64):
+    rng = np.random.default_rng(seed)
+    return {
+        f"{name}{s}": rng.normal(0, 1.5, (1, 2 * n, height // s, width // s)).astype(np.float32)
+        for s in (8, 16) for name, n in (("b", 4), ("c", 2), ("l", 10))
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
+def test_decoding_against_plain_python(seed, threshold):
+    frame = Frame(640, 300, 4, 6, 2.5, 1.25)
+    outputs = heads(seed)
+    found = postprocess(FACES, outputs, frame, score_threshold=threshold)
+    expected = plain_decode(outputs, frame, threshold)
+    assert len(found) == len(expected) and (threshold == 1.0) == (not found)
+    for d, (score, box, marks) in zip(found, expected):
+        assert d.class_name == "face" and d.score == pytest.approx(score, rel=1e-5)
+        np.testing.assert_allclose([d.x, d.y, d.w, d.h], box, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(d.landmarks, marks, rtol=1e-4, atol=1e-3)
+
+
+def test_outputs_without_a_batch_are_the_same():
+    outputs = heads(0)
+    flat = {k: v[0] for k, v in outputs.items()}
+    assert postprocess(FACES, outputs, Frame(64, 48)) == postprocess(FACES, flat, Frame(64, 48))
+
+
+def test_classification():
+    logits = np.array([[[[0.5]], [[3.0]], [[-1.0]], [[2.0]]]], np.float32)
+    meta = {"postprocess": {"kind": "classification", "output": "y", "labels": list("abcd")}}
+    best = postprocess(meta, {"y": logits}, top=2)
+    total = sum(math.exp(v) for v in (0.5, 3.0, -1.0, 2.0))
+    assert [(c.class_name, c.index) for c in best] == [("b", 1), ("d", 3)]
+    assert best[0].score == pytest.approx(math.exp(3.0) / total)
+    assert best == postprocess(meta, {"y": logits.reshape(1, 4)}, top=2)
+
+
+@pytest.mark.parametrize("meta, outputs, message", [
+    ({"postprocess": {"kind": "poetry"}}, {}, "kind='poetry' is unknown"),
+    ({"postprocess": {}}, {}, "unusable"),
+    (FACES, {}, r"output 'b8' is missing"),
+    ({"postprocess": {"kind": "classification", "output": "y", "labels": ["a"]}},
+     {"y": np.zeros(3)}, "1 names for 3 classes"),
+])
+def test_bad_outputs(meta, outputs, message):
+    with pytest.raises(FalconetError, match=message):
+        postprocess(meta, outputs, Frame(8, 8))
+
+
+def test_no_postprocess_finds_nothing():
+    assert postprocess({}, {"y": np.zeros(3)}) == []
