@@ -49,21 +49,10 @@ def quantised_of(model: str) -> Path:
         return path
     if path.suffix or "/" in model:
         raise FalconetError(f"{model}: no such file; give a program, a QDQ ONNX or a zoo name")
-    import falconet_models
-    from falconet_models.data import calibration_images
-    from falconet_models.quantize import quantize
-    from falconet_models.zoo import build
+    from falconet_models.cache import cached_quantised
 
-    version = _sources_hash(Path(falconet_models.__file__).parent)[:12]
-    target = BUILD / "quantised" / f"{model}-{version}.onnx"
-    if not target.is_file():
-        network = build(model)
-        partial = target.with_suffix(".tmp")
-        with working(f"quantise {model}") as step:
-            quantize(network, calibration_images(model), partial,
-                     progress=lambda stage, share: step.share(share))
-        partial.replace(target)
-    return target
+    with working(f"quantise {model}") as step:
+        return Path(cached_quantised(model, progress=lambda stage, share: step.share(share)))
 
 
 def compiled(source: Path, arch: Arch, name: str, *, cache: bool = True) -> Program:

