@@ -180,7 +180,8 @@ def _tensors(program: Program, source: str) -> dict[str, NDArray[np.int8]]:
         with np.load(source) as archive:
             given = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as e:
-        raise FalconetError(f"{source}: not a readable .npz file ({e})") from None
+        reason = getattr(e, "strerror", None) or e
+        raise FalconetError(f"{source}: not a readable .npz file ({reason})") from None
     tensors = {}
     for t in program.header["inputs"]:
         name, shape = t["name"], tuple(t["shape"])

@@ -1,0 +1,178 @@
+"""The command line: what it prints, and one sentence for each mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import networks
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from falconet.cli import EXTRAS, main
+from falconet.compiler import compile_graph
+from falconet.isa import PRESETS, Program, preset
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files right and wrong, by name."""
+    path = tmp_path_factory.mktemp("cli")
+    program = compile_graph(networks.zoo_of_operators(size=12), preset("tiny"), "net")
+    program.save(path / "net.flc")
+    data = bytearray((path / "net.flc").read_bytes())
+    (path / "short.flc").write_bytes(data[:-100])
+    data[len(data) // 2] ^= 1
+    (path / "damaged.flc").write_bytes(data)
+    (path / "text.txt").write_text("not a program, not a picture")
+    (path / "empty.onnx").write_bytes(b"")
+    (path / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(path / "noise.png")
+    odd = helper.make_graph(
+        [helper.make_node("Erf", ["x"], ["y"], name="odd")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])],
+    )
+    onnx.save(helper.make_model(odd, opset_imports=[helper.make_opsetid("", 17)]),
+              str(path / "odd.onnx"))
+    shape = program.header["inputs"][0]["shape"]
+    x = rng.integers(-128, 128, shape, np.int8)
+    np.savez(path / "x.npz", x=x)
+    np.savez(path / "other.npz", z=x)
+    np.savez(path / "float.npz", x=x.astype(np.float32))
+    np.savez(path / "small.npz", x=x[:, 1:])
+    return path
+
+
+@pytest.fixture(autouse=True)
+def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+MISTAKES = [
+    ("compile nothing.onnx", "nothing.onnx: no such file"),
+    ("compile text.txt", "text.txt: not an ONNX file"),
+    ("compile empty.onnx", "empty.onnx: "),
+    ("compile odd.onnx", "node 'odd' (Erf)"),
+    ("compile noise.png", "noise.png: not an ONNX file"),
+    ("compile unheard", "model 'unheard' is not in the zoo; use one of"),
+    ("compile odd.onnx --preset huge", "preset 'huge' is unknown; choose one of: pynq-z2, tiny"),
+    ("quantize nothing.onnx", "nothing.onnx: no such file"),
+    ("quantize text.txt --calibration photos", "photos: there is no image in it"),
+    ("quantize text.txt --calibration nowhere", "nowhere: no such folder"),
+    ("quantize odd.onnx --images 1", "node 'odd' (Erf)"),
+    ("quantize odd.onnx --images 1 --method luck", "method 'luck' is unknown; use one of"),
+    ("inspect nothing.flc", "nothing.flc: No such file or directory; give the path of a program"),
+    ("inspect text.txt", "text.txt: not a Falconet program; make one with 'falconet compile'"),
+    ("inspect damaged.flc", "damaged.flc: checksum mismatch; the file is damaged, copy it again"),
+    ("inspect short.flc", "short.flc: "),
+    ("run damaged.flc x.npz", "damaged.flc: checksum mismatch"),
+    ("run net.flc nothing.npz", "nothing.npz: not a readable .npz file (No such file"),
+    ("run net.flc other.npz", "other.npz: input 'x' is missing; store it as int8 [3, 12, 12]"),
+    ("run net.flc float.npz", "float.npz: input 'x' is float32 [3, 12, 12]; store it as int8"),
+    ("run net.flc small.npz", "small.npz: input 'x' is int8 [3, 11, 12]; store it as int8"),
+    ("run net.flc x.npz --preset pynq-z2", "net.flc: made for 'tiny', not for 'pynq-z2'"),
+    ("run net.flc noise.png", "meta: preprocess is missing"),
+    ("detect nothing.png --model net.flc", "nothing.png: no such picture"),
+    ("detect nobody --model net.flc", "photograph 'nobody' is unknown; use one of"),
+    ("detect text.txt --model net.flc", "text.txt: not a picture that can be read"),
+    ("detect photos --model net.flc", "photos: no such picture"),
+    ("detect noise.png --model net.flc", "program 'net': its outputs are not described"),
+    ("classify noise.png --model net.flc", "program 'net': its outputs are not described"),
+    ("classify noise.png --model damaged.flc", "damaged.flc: checksum mismatch"),
+    ("bench nothing.flc", "nothing.flc: no such file"),
+    ("report text.txt", "text.txt: not an ONNX file"),
+]
+
+
+@pytest.mark.parametrize(("command", "sentence"), MISTAKES, ids=[c for c, _ in MISTAKES])
+def test_a_mistake_is_one_sentence(command: str, sentence: str, capsys: Capture) -> None:
+    assert main(command.split()) == 1
+    out, err = capsys.readouterr()
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith(f"falconet: {sentence}")
+    assert "Traceback" not in out + err
+    assert sum(line.startswith("falconet:") for line in lines) == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["frobnicate", "compile", "detect", "run net.flc x.npz --device fpga", "inspect --colour",
+     "detect noise.png --threshold 2", "classify noise.png --top 0", "bench net.flc --images 0"],
+)
+def test_wrong_usage_is_two(command: str, capsys: Capture) -> None:
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert "Usage" in err
+
+
+def test_missing_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert main(["detect", "noise.png", "--model", "net.flc"]) == 1
+    assert "run: pip install 'falconet[models]'" in capsys.readouterr().err
+
+
+def test_extras_exist() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    known = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert set(EXTRAS.values()) <= set(known)
+
+
+def test_run_on_two_devices(folder: Path, capsys: Capture) -> None:
+    assert main("run net.flc x.npz --device iss --verify -o out/y.npz".split()) == 0
+    assert "golden = ISS: all " in capsys.readouterr().out
+    found = np.load(folder / "out" / "y.npz")
+    header = Program.load("net.flc").header
+    assert {k: list(v.shape) for k, v in found.items()} == {
+        t["name"]: t["shape"] for t in header["outputs"]
+    }
+
+
+def test_run_json_is_all_of_stdout(capsys: Capture) -> None:
+    assert main("run net.flc x.npz --json".split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == "net" and found["preset"] == "tiny" and found["device"] == "golden"
+
+
+def test_inspect(capsys: Capture) -> None:
+    assert main("inspect net.flc --json --disassemble".split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    program = Program.load("net.flc")
+    assert found["preset"] == "tiny"
+    assert sum(found["instructions"].values()) == program.n_instructions
+    assert len(found["disassembly"]) == program.n_instructions
+    assert found["disassembly"][-1].startswith("END")
+    assert sum(layer["macs"] for layer in found["layers"]) == found["macs"] > 0
+    assert main("inspect net.flc --disassemble".split()) == 0
+    text = capsys.readouterr().out
+    assert "net, for tiny" in text and "n_ob=" in text
+
+
+def test_help_needs_no_extra() -> None:
+    """In a fresh interpreter, ``--help`` loads nothing but typer, rich and numpy."""
+    heavy = ("onnx", "onnxruntime", "amaranth", "skimage", "matplotlib", "PIL")
+    code = ("import sys; from falconet.cli import main; code = main(['--help']); "
+            f"sys.exit(code or any(m in sys.modules for m in {heavy}))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "detect" in done.stdout
+
+
+def test_presets_are_offered_in_the_refusal(capsys: Capture) -> None:
+    main(["compile", "odd.onnx", "--preset", "none"])
+    err = capsys.readouterr().err
+    assert all(name in err for name in PRESETS)
