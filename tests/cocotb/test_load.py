@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -270,7 +271,7 @@ async def throughput(dut: Any) -> None:
     assert bench.words == expected
     cycle = bench.cycle_of_word
     parts = [0, big, big + 12 * 32, len(cycle)]
-    rates = [(b - a) / (cycle[b - 1] - cycle[a] + 1) for a, b in zip(parts, parts[1:])]
+    rates = [(b - a) / (cycle[b - 1] - cycle[a] + 1) for a, b in itertools.pairwise(parts)]
     print("words a cycle: big load, short loads, image:", *(f"{r:.3f}" for r in rates))
     assert rates[0] > 0.98 and rates[1] > 0.85 and rates[2] > 0.95
     assert max(r.most for r in rules) >= 8
