@@ -61,6 +61,8 @@ def _out_chw(ctx: Context, node: OnnxNode) -> tuple[int, int, int]:
 def _weights(node: OnnxNode, value: Value | None, axis: int) -> tuple[Array, Array]:
     """Integers and one scale per slice along ``axis``; refuses what the machine cannot hold."""
     name = node.inputs[1]
+    if isinstance(value, Expr):
+        node.refuse(f"'{name}' is an activation; the second operand must be constant weights")
     if not isinstance(value, Weight):
         node.refuse(f"weights '{name}' are not quantised; {QUANTISE}")
     if value.q.dtype != np.int8 or np.any(value.zero_point):

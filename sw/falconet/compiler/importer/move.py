@@ -85,7 +85,7 @@ def slice_(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     starts, ends = given[0], given[1]
     assert starts is not None and ends is not None
     axes = np.arange(len(starts)) if given[2] is None else given[2]
-    steps = np.ones(len(starts)) if given[3] is None else given[3]
+    steps = np.ones(len(starts), int) if given[3] is None else given[3]
     begin, end = 0, x.shape[0]
     for start, stop, axis, step in zip(starts, ends, axes, steps):
         size = shape[int(axis)]

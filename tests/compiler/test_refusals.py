@@ -1,0 +1,167 @@
+"""What the importer refuses: one sentence with the node's name and a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_nets import Net
+
+from falconet.compiler.onnx_import import import_onnx
+from falconet.isa import FalconetError
+
+F = np.float32
+Body = Callable[[Net, str], str]
+
+
+def _weight(values: object, zero: object, dtype: type = np.int8, axis: int = 0) -> Body:
+    def body(n: Net, x: str) -> str:
+        array = np.broadcast_to(np.asarray(values, dtype), (8, 8, 1, 1))
+        w = n.op("DequantizeLinear", n.constant(array, dtype), n.constant([0.01] * 8),
+                 n.constant([zero] * 8, dtype), axis=axis)
+        return n.op("Conv", x, w)
+    return body
+
+
+def _float_weights(n: Net, x: str) -> str:
+    return n.op("Conv", x, np.ones((8, 8, 1, 1), F))
+
+
+def _per_channel_activation(n: Net, x: str) -> str:
+    s, z = n.constant([0.1] * 8), n.constant([0] * 8, np.int8)
+    return n.op("DequantizeLinear", n.op("QuantizeLinear", x, s, z, axis=1), s, z, axis=1)
+
+
+def _int16(n: Net, x: str) -> str:
+    s, z = n.constant(0.1), n.constant(0, np.int16)
+    return n.op("DequantizeLinear", n.op("QuantizeLinear", x, s, z), s, z)
+
+
+def _other_scale(n: Net, x: str) -> str:
+    z = n.constant(0, np.int8)
+    return n.op("DequantizeLinear", n.op("QuantizeLinear", x, n.constant(0.1), z),
+                n.constant(0.2), z)
+
+
+def _shuffle(n: Net, x: str) -> str:
+    y = n.op("Reshape", x, np.array([1, 2, 4, 12, 10]))
+    return n.op("Reshape", n.op("Transpose", y, perm=[0, 2, 1, 3, 4]), np.array([1, 8, 12, 10]))
+
+
+CASES: dict[str, tuple[Body, str]] = {
+    "operator": (lambda n, x: n.op("Softmax", x), "not supported"),
+    "conv-transpose": (lambda n, x: n.op("ConvTranspose", x, n.weight(8, 8, 2, 2)),
+                       "not supported"),
+    "float-weights": (_float_weights, "not quantised; run 'falconet quantize'"),
+    "weight -128": (_weight(-128, 0), "narrow range"),
+    "uint8 weights": (_weight(3, 128, np.uint8), "symmetric int8"),
+    "weight zero point": (_weight(3, 1), "symmetric int8"),
+    "scale of inputs": (_weight(3, 0, axis=1), "per output channel"),
+    "unquantised": (lambda n, x: n.conv(n.conv(x, 8), 8), "no quantisation parameters"),
+    "silu after conv": (lambda n, x: n.op("Sigmoid", n.conv(x, 8)), "put QuantizeLinear"),
+    "add of conv": (lambda n, x: n.op("Add", n.conv(x, 8), x), "no quantisation parameters"),
+    "three addends": (lambda n, x: n.op("Add", n.op("Add", n.q(n.conv(x, 8)), n.q(n.conv(x, 8))),
+                                        n.q(n.conv(x, 8))), "more than two addends"),
+    "product": (lambda n, x: n.op("Mul", n.q(n.conv(x, 8)), n.q(n.conv(x, 8))), "product"),
+    "broadcast": (lambda n, x: n.op("Add", n.q(n.op("GlobalAveragePool", x)), x), "broadcasting"),
+    "full constant": (lambda n, x: n.op("Add", x, np.ones((1, 8, 12, 10), F)),
+                      "nor one per channel"),
+    "bilinear": (lambda n, x: n.op("Resize", x, None, np.array([1, 1, 2, 2], F), mode="linear"),
+                 "mode 'linear'"),
+    "ceil": (lambda n, x: n.op("Resize", x, None, np.array([1, 1, 2, 2], F), mode="nearest",
+                               nearest_mode="ceil"), "repeat pixels"),
+    "factor 1.5": (lambda n, x: n.op("Resize", x, None, np.array([1, 1, 1.5, 2], F),
+                                     mode="nearest"), "no integer factor"),
+    "concat of rows": (lambda n, x: n.op("Concat", x, x, axis=2), "only channels"),
+    "slice of rows": (lambda n, x: n.op("Slice", x, np.array([1]), np.array([5]), np.array([2])),
+                      "range of channels"),
+    "stride in slice": (lambda n, x: n.op("Slice", x, np.array([0]), np.array([8]), np.array([1]),
+                                          np.array([2])), "range of channels"),
+    "divisor": (lambda n, x: n.op("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+                "count_include_pad"),
+    "reflect": (lambda n, x: n.op("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode="reflect"),
+                "constant padding"),
+    "pad of channels": (lambda n, x: n.op("Pad", x, np.array([0, 1, 0, 0, 0, 0, 0, 0])),
+                        "only H and W"),
+    "mean of channels": (lambda n, x: n.op("ReduceMean", x, axes=[1]), "mean over axes"),
+    "shuffle": (_shuffle, "moves data"),
+    "regrouped": (lambda n, x: n.op("MaxPool", n.op("Reshape", x, np.array([1, 4, 24, 10])),
+                                    kernel_shape=[2, 2]), "regroups channels"),
+    "dynamic second operand": (lambda n, x: n.op("MatMul", n.op("Flatten", x), n.op(
+        "Reshape", x, np.array([960, 1]))), "must be constant"),
+    "per-channel activation": (_per_channel_activation, "use one scale"),
+    "int16": (_int16, "use int8 or uint8"),
+    "other scale": (_other_scale, "use the same"),
+    "log of negative": (lambda n, x: n.op("Log", x), "clamp the input"),
+    "huge scale": (lambda n, x: n.op("Conv", n.q(n.conv(x, 8), 1e9), n.weight(8, 8, 1, 1)),
+                   "requantisation scale"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_refused(name: str) -> None:
+    body, why = CASES[name]
+    n = Net()
+    y = n.q(body(n, n.q("x")), 0.0001 if name == "huge scale" else 0.04)
+    with pytest.raises(FalconetError) as caught:
+        import_onnx(n.model(y))
+    text = str(caught.value)
+    assert (text.startswith("node '") and why in text and ";" in text) or why in text
+    assert "\n" not in text and len(text) < 300
+
+
+def test_output_without_quantisation() -> None:
+    n = Net()
+    y = n.conv(n.q("x"), 8)
+    with pytest.raises(FalconetError, match=f"output '{y}': node 'conv.*falconet quantize"):
+        import_onnx(n.model(y))
+
+
+def test_float_network() -> None:
+    n = Net()
+    with pytest.raises(FalconetError, match="'x' has no quantisation parameters; run 'falconet q"):
+        import_onnx(n.model(n.op("Conv", "x", np.ones((8, 8, 1, 1), F))))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 4, 4), ("batch", 8, 4, 4), (1, 8, "h", "w"), (1, 8, 4)])
+def test_shapes(shape: tuple[object, ...]) -> None:
+    n = Net()
+    n.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    with pytest.raises(FalconetError, match=r"input 'x': .*fixed.*batch 1"):
+        import_onnx(n.model(n.q(n.op("Relu", n.q("x")))))
+
+
+def test_input_quantised_twice() -> None:
+    n = Net()
+    y = n.op("Add", n.q("x", 0.1), n.q("x", 0.2))
+    with pytest.raises(FalconetError, match="input 'x': it is quantised in two ways"):
+        import_onnx(n.model(n.q(y)))
+
+
+def test_files(tmp_path: object) -> None:
+    path = tmp_path / "no.onnx"  # type: ignore[operator]
+    with pytest.raises(FalconetError, match=r"no\.onnx: .*give the path"):
+        import_onnx(path)
+    path.write_bytes(b"no network")
+    with pytest.raises(FalconetError, match=r"not an ONNX file|not a valid ONNX"):
+        import_onnx(path)
+
+
+def test_foreign_domain() -> None:
+    n = Net()
+    model = n.model(n.q(n.op("Relu", n.q("x"))))
+    model.graph.node[-3].domain = "org.example"
+    model.opset_import.append(helper.make_opsetid("org.example", 1))
+    with pytest.raises(FalconetError, match=r"domain 'org\.example'"):
+        import_onnx(model)
+
+
+def test_metadata_must_be_an_object() -> None:
+    n = Net()
+    model = n.model(n.q(n.op("Relu", n.q("x"))))
+    onnx.helper.set_model_props(model, {"falconet": "[1]"})
+    with pytest.raises(FalconetError, match="metadata 'falconet'"):
+        import_onnx(model)
