@@ -4,8 +4,8 @@ A cycle belongs to the layer whose instruction runs on the MAC array in it; if t
 one on the vector engine; else to the transfer under way (LOAD, then STORE); if nothing runs, to the
 layer of the instruction that starts next. So layers sum up to the total, whatever overlaps. An
 instruction runs from its start to its retirement; where one begins while the former of its engine
-drains, the older one has the cycle. An instruction of no layer counts for the next one that has
-one.
+drains, the older one has the cycle. A LOAD of no layer counts for the next instruction that has
+one, a STORE for the last one before it.
 """
 
 from __future__ import annotations
@@ -86,15 +86,24 @@ def spans(program: Program, start: Sequence[int], retire: Sequence[int]) -> list
             f"trace: {len(start)} starts and {len(retire)} retirements for {len(instructions)} "
             "instructions; trace the program that is profiled"
         )
-    layers = [int(s[0]) for s in program.header["steps"]]
-    known = -1
-    for i in reversed(range(len(layers))):
-        known = layers[i] if layers[i] >= 0 else known
-        layers[i] = known
+    layers = _layers([int(s[0]) for s in program.header["steps"]], instructions)
     return [
         Span(i, layers[i], ins.engine, int(start[i]), int(retire[i]), ddr_bytes(ins, program.arch))
         for i, ins in enumerate(instructions) if ins.engine is not None
     ]
+
+
+def _layers(of_step: list[int], instructions: list[Instruction]) -> list[int]:
+    """The layer of every instruction; those of none take the next one's, stores the last one's."""
+    following, layer = of_step[:], -1
+    for i in reversed(range(len(of_step))):
+        following[i] = layer = of_step[i] if of_step[i] >= 0 else layer
+    found, layer = [], -1
+    for i, ins in enumerate(instructions):
+        before = layer >= 0 and (isinstance(ins, Store) or following[i] < 0)
+        layer = layer if of_step[i] < 0 and before else following[i]
+        found.append(layer)
+    return found
 
 
 def attribute(run: list[Span], cycles: int) -> tuple[NDArray[np.int32], NDArray[np.int8]]:

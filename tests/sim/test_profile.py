@@ -52,6 +52,15 @@ def test_one_of_each_cause() -> None:
     assert (c.cycles, c.busy, c.bound, c.utilisation) == (0, 0, "-", 0)
 
 
+def test_instructions_of_no_layer() -> None:
+    p = program(
+        [(Engine.LOAD, -1), (Engine.MAC, 0), (Engine.STORE, -1), (Engine.LOAD, -1), (Engine.MAC, 1),
+         (Engine.STORE, -1)],
+        [("a", "MAC", 1), ("b", "MAC", 1)],
+    )
+    assert [s.layer for s in spans(p, [0] * 7, [1] * 7)] == [0, 0, 0, 1, 1, 1]
+
+
 def test_covered_by_another_layer_is_hidden() -> None:
     p = program([(Engine.MAC, 0), (Engine.VEC, 1)], [("a", "MAC", 1), ("b", "VEC", 1)])
     a, b = layer_profiles(p, [0, 5, 0], [20, 15, 0], 20)

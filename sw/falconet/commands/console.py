@@ -25,19 +25,15 @@ def print_json(value: Any) -> None:
 
 
 class Step:
-    """A long step under way: tell how far it is, or what it does at the moment."""
+    """A long step under way."""
 
     def __init__(self, bar: Progress, what: str) -> None:
-        self._bar, self._what = bar, what
+        self._bar = bar
         self._task = bar.add_task(what, total=None)
 
     def share(self, done: float) -> None:
         """``done`` of it, in [0, 1], is finished."""
         self._bar.update(self._task, total=1.0, completed=done)
-
-    def say(self, detail: str) -> None:
-        """What is being done now."""
-        self._bar.update(self._task, description=f"{self._what}: {detail}")
 
 
 @contextmanager

@@ -58,8 +58,8 @@ def speed_lines(program: Program, result: Any) -> list[str]:
     return [
         f"{cycles:,} cycles, {share:.1%} of {arch.macs_per_cycle} MAC/cycle, "
         f"{arch.clock_mhz * 1e6 / cycles:.1f} frames/s",
-        f"at {arch.clock_mhz:g} MHz, preset {arch.name}, DDR model "
-        f"{DdrModel(clock_mhz=arch.clock_mhz)}; simulated, not silicon",
+        f"at {arch.clock_mhz:g} MHz, preset {arch.name}; {DdrModel(clock_mhz=arch.clock_mhz)}; "
+        "simulated, not silicon",
     ]
 
 

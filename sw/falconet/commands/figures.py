@@ -97,7 +97,7 @@ def headline(found: dict[str, Any]) -> list[str]:
         f"{found['model']}: {found['macs'] / 1e6:.1f} M MACs, {found['cycles']:,} cycles, "
         f"{found['utilisation']:.1%} of {found['mac_per_cycle']} MAC/cycle, "
         f"{found['fps']:.1f} frames/s, {found['bytes'] / 1e6:.2f} MB of DDR traffic",
-        f"preset {found['preset']} at {found['clock_mhz']:g} MHz, DDR model {found['ddr']}; "
+        f"preset {found['preset']} at {found['clock_mhz']:g} MHz; {found['ddr']}; "
         "simulated, not silicon",
         f"{devices} on {found['images']} image(s); compiled in {found['compile_s']} s, "
         f"simulated in {found['simulate_s']} s",

@@ -43,8 +43,8 @@ def make_device(name: DeviceName, program: Program) -> Any:
         return IssDevice(program)
     from falconet_sim.rtl import RtlDevice
 
-    with working(f"build the simulator of {program.arch.name}") as step:
-        return RtlDevice(program=program, progress=step.say)
+    with working(f"build the RTL simulator of {program.arch.name}"):
+        return RtlDevice.for_program(program)
 
 
 def run_on(name: DeviceName, device: Any, inputs: Mapping[str, Int8]) -> Any:

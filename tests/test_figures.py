@@ -1,0 +1,103 @@
+"""Figures: what bench prints and returns, from a program and a made-up run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+
+from falconet.commands.figures import figures, headline, markdown, put_section, revision, rows
+from falconet.commands.machines import require_equal
+from falconet.commands.pictures import draw_detections, draw_roofline, draw_timeline
+from falconet.compiler import compile_graph
+from falconet.isa import FalconetError, Program, preset
+from falconet.runtime.device import RunResult, Trace
+from falconet.runtime.vision import Detection
+from falconet_sim.profile import layer_profiles, spans
+
+KEYS = {"model", "preset", "clock_mhz", "ddr", "macs", "mac_per_cycle", "cycles", "utilisation",
+        "fps", "layers"}
+LAYER_KEYS = {"name", "engine", "cycles", "bytes", "utilisation", "bound"}
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[Program, RunResult]:
+    """A program and a run in which instructions follow each other, one a hundred cycles."""
+    program = compile_graph(networks.zoo_of_operators(size=12), preset("tiny"), "net")
+    start = np.arange(program.n_instructions, dtype=np.int64) * 100
+    cycles = int(start[-1])
+    return program, RunResult({}, cycles=cycles, trace=Trace(start, start + 100))
+
+
+@pytest.fixture(scope="module")
+def found(measured: tuple[Program, RunResult]) -> dict[str, Any]:
+    return {**figures(*measured), "equal": True, "images": 1, "compile_s": 1.0, "simulate_s": 2.0}
+
+
+def test_figures(measured: tuple[Program, RunResult], found: dict[str, Any]) -> None:
+    program, run = measured
+    assert KEYS <= set(found)
+    assert all(LAYER_KEYS <= set(layer) for layer in found["layers"])
+    assert found["macs"] == sum(layer["macs"] for layer in program.header["layers"])
+    assert found["utilisation"] == pytest.approx(found["macs"] / run.cycles / 64, abs=1e-4)
+    assert found["fps"] == pytest.approx(100e6 / run.cycles, abs=0.01)
+    assert sum(layer["cycles"] for layer in found["layers"]) == run.cycles
+
+
+def test_text_says_what_figures_depend_on(found: dict[str, Any]) -> None:
+    text = "\n".join(headline(found))
+    for part in ("tiny", "100 MHz", "GB/s", "not silicon", "golden = ISS = RTL"):
+        assert part in text
+    page = markdown(found)
+    assert all(f"| {row[0]} |" in page for row in rows(found))
+
+
+def test_sections_are_replaced_not_repeated(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "performance.md"
+    put_section(page, "a", "first\n")
+    put_section(page, "b", "second\n")
+    put_section(page, "a", "third\n")
+    text = page.read_text()
+    assert "first" not in text and text.count("begin a") == 1
+    assert text.index("third") < text.index("second")
+    assert text.startswith("# Performance\n")
+
+
+def test_revision_is_a_word() -> None:
+    assert revision() and " " not in revision()
+
+
+def test_pictures(measured: tuple[Program, RunResult], tmp_path: Path) -> None:
+    from PIL import Image
+
+    program, run = measured
+    assert run.trace is not None and run.cycles is not None
+    trace, cycles = run.trace, run.cycles
+    draw_timeline(spans(program, trace.start, trace.retire), cycles, "t", tmp_path / "t.png")
+    profiles = layer_profiles(program, trace.start, trace.retire, cycles)
+    draw_roofline(profiles, program.arch, 12.6, "r", tmp_path / "r.png")
+    image = np.zeros((60, 80, 3), np.uint8)
+    box = Detection("face", 0.9, 20, 25, 30, 20, landmarks=((30.0, 30.0),))
+    draw_detections(image, [box], tmp_path / "new" / "d.png")
+    with Image.open(tmp_path / "new" / "d.png") as picture:
+        drawn = np.asarray(picture)
+    assert drawn.shape == image.shape
+    assert drawn[45, 35].any() and not drawn[55, 70].any()
+    assert (tmp_path / "t.png").stat().st_size and (tmp_path / "r.png").stat().st_size
+
+
+def test_difference_names_output_and_element() -> None:
+    a = {"y": np.zeros((2, 3, 4), np.int8)}
+    b = {"y": a["y"].copy()}
+    require_equal(a, b, "RTL")
+    b["y"][1, 2, 3] = 5
+    with pytest.raises(FalconetError, match=r"RTL: output 'y' differs .* in 1 of 24 bytes, first "
+                                            r"at \[1, 2, 3\]: 5 instead of 0"):
+        require_equal(a, b, "RTL")
+    with pytest.raises(FalconetError, match="outputs"):
+        require_equal(a, {}, "RTL")
+    with pytest.raises(FalconetError, match=r"\[2, 3\]"):
+        require_equal(a, {"y": np.zeros((2, 3), np.int8)}, "RTL")
