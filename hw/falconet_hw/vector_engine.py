@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from falconet.isa import INSTRUCTION_BITS, Arch
-from falconet_hw.fifo import Fifo
+from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.layout import WriteBus
 from falconet_hw.vector import LoadSignature, Token, VectorDatapath, VectorResult
 from falconet_hw.vector_loops import VectorLoops
@@ -71,13 +71,19 @@ class VectorEngine(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # From a step to its result: loops, two queues, datapath, and the counter's three cycles.
-        way = VectorLoops.LATENCY + 2 + self.datapath.latency + 2 + 3
+        # From a step to its result's departure and back: loops, queues and slices, datapath,
+        # counter.
+        way = VectorLoops.LATENCY + 3 + self.datapath.latency + 3 + 3
         n_results = 1 << (way + 4 - 1).bit_length()
         m.submodules.loops = loops = VectorLoops(arch=self.arch)
         m.submodules.tokens = tokens = Fifo(Token(self.arch), depth=_TOKENS)
         m.submodules.datapath = datapath = self.datapath
         m.submodules.results = results = Fifo(VectorResult(self.arch), depth=n_results)
+        # The scratchpad's ready comes late in the cycle: slices keep it out of the queues.
+        m.submodules.token_slice = token_slice = RegisterSlice(Token(self.arch))
+        m.submodules.result_slice = result_slice = RegisterSlice(VectorResult(self.arch))
+        wiring.connect(m, tokens.o, token_slice.i)
+        wiring.connect(m, results.o, result_slice.i)
         wiring.connect(m, wiring.flipped(self.instr), loops.instr)
         wiring.connect(m, wiring.flipped(self.load), datapath.load)
 
@@ -97,7 +103,7 @@ class VectorEngine(wiring.Component):
             & room(loops.step & loops.pushes, left, n_results, "results")
         )
 
-        token = tokens.o
+        token = token_slice.o
         m.d.comb += [
             tokens.i.valid.eq(loops.valid), tokens.i.payload.eq(loops.token),
             self.read_req.payload.eq(token.payload.addr),
@@ -111,7 +117,7 @@ class VectorEngine(wiring.Component):
             results.i.payload.eq(datapath.o_result),
         ]
 
-        result = results.o
+        result = result_slice.o
         m.d.comb += [
             self.write.payload.eq(result.payload.word),
             self.write.valid.eq(result.valid & result.payload.write),

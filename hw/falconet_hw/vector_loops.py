@@ -63,8 +63,12 @@ class VectorLoops(wiring.Component):
             "token": Out(Token(arch)),
         })
 
-    def _decode(self, m: Module) -> tuple[Signal, Value]:
-        """Registers with the settings of the instruction under way, and: they are new."""
+    def _decode(self, m: Module, idle: Value, idle_too: Value) -> tuple[Signal, Value]:
+        """Registers with the settings of the instruction under way, and: they are new.
+
+        What they take up while there is no instruction does no harm; so ``instr.valid`` drives
+        none of their enables.
+        """
         s = Signal(_settings(self.arch), reset_less=True)
         window = data.View(instruction_layout(Window), self.instr.payload)
         eltw = data.View(instruction_layout(Elementwise), self.instr.payload)
@@ -75,28 +79,30 @@ class VectorLoops(wiring.Component):
             "skip": 0, "every": 1, "w_k_step": 1,
             **{n: 0 for n in ("in_ky_step", "in_kx_step")},
         }
-        take = self.instr.valid & self.instr.ready
-        with m.If(take):
-            for f in Window.fields:
-                name = f.name.replace("in_", "a_") if f.name.startswith("in_") else f.name
-                if f.name in fixed:
-                    value = Mux(is_eltw, fixed[f.name], window[f.name])
-                elif name in shared:
-                    value = Mux(is_eltw, eltw[name], window[f.name])
-                else:
-                    value = window[f.name]
+        for f in Window.fields:
+            name = f.name.replace("in_", "a_") if f.name.startswith("in_") else f.name
+            if f.name in fixed:
+                value = Mux(is_eltw, fixed[f.name], window[f.name])
+            elif name in shared:
+                value = Mux(is_eltw, eltw[name], window[f.name])
+            else:
+                value = window[f.name]
+            with m.If(idle if f.name.startswith("in_") else idle_too):
                 m.d.sync += s[f.name].eq(value)
+        with m.If(idle):
             m.d.sync += [s[n].eq(eltw[n]) for n in shared if n.startswith("b_")]
             m.d.sync += [
                 s.eltw.eq(is_eltw), s.ky_ring.eq(Mux(is_eltw, 0, window.in_ring)),
             ]
-        fresh = Signal()
-        m.d.sync += fresh.eq(take)
-        return s, fresh
+        loaded = Signal()
+        m.d.sync += loaded.eq(self.instr.valid & self.instr.ready)
+        return s, loaded
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        s, load = self._decode(m)
+        # Two registers of the same meaning share the sinks; reset tells them apart.
+        idle, idle_too = Signal(init=1), Signal(init=1, reset_less=True)
+        s, load = self._decode(m, idle, idle_too)
         n_params = self.arch.vector_param_words
 
         running = Signal()
@@ -119,7 +125,9 @@ class VectorLoops(wiring.Component):
         m.d.sync += drain.eq(Cat(done, drain[0]))
         with m.If(load | done):
             m.d.sync += running.eq(load)
-        m.d.comb += self.instr.ready.eq(~(running | load | drain.any()))
+        still_idle = Mux(idle, ~self.instr.valid, drain[1])
+        m.d.sync += [idle.eq(still_idle), idle_too.eq(still_idle)]
+        m.d.comb += self.instr.ready.eq(idle)
 
         # Weights: words of parameters, then of taps; which of a window, and of the block.
         word = Signal(range(self.arch.vector_words), reset_less=True)
