@@ -34,7 +34,7 @@ def network_input(model: str, image: Any) -> tuple[dict[str, np.ndarray], Any]:
     header = program(model).header
     entry = header["inputs"][0]
     tensor, frame = Preprocessor(header["meta"], entry["scale"], entry["zero_point"])(image)
-    return {entry["name"]: tensor}, frame
+    return {entry["name"]: np.ascontiguousarray(tensor.transpose(2, 0, 1))}, frame
 
 
 @cache
