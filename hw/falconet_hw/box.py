@@ -35,7 +35,7 @@ class BoxRun(data.StructLayout):
 class BoxWalker(Component):
     """Run ``(i2, i1)`` of a box begins at ``base + i2 * step2 + i1 * step1``, ``i1`` innermost.
 
-    One run a cycle, also from the last of a box to the first of the next; latency one cycle.
+    One run a cycle, and a cycle without between two boxes; latency one cycle.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ class BoxWalker(Component):
             self.runs.valid.eq(valid),
             run.at.eq(inner), run.last.eq(last1 & last2), run.common.eq(now.common),
             go.eq(valid & self.runs.ready),
-            self.boxes.ready.eq(~valid | (go & run.last)),
+            self.boxes.ready.eq(~valid),
         ]
         total = Signal(self.width + 1)
         start, step = Mux(last1, outer, inner), Mux(last1, now.step2, now.step1)
         m.d.comb += total.eq(start[:-1] + step)
         moved = Cat(total[:-1], total[-1] | start[-1])
 
-        with m.If(self.boxes.ready):
+        with m.If(~valid):
             m.d.sync += [
                 valid.eq(self.boxes.valid), now.eq(box),
                 inner.eq(box.base), outer.eq(box.base),
@@ -87,7 +87,7 @@ class BoxWalker(Component):
                 left2.eq(box.n2 - 1), last2.eq(box.n2 <= 1),
             ]
         with m.Elif(go):
-            m.d.sync += inner.eq(moved)
+            m.d.sync += [valid.eq(~run.last), inner.eq(moved)]
             with m.If(last1):
                 m.d.sync += [
                     outer.eq(moved),

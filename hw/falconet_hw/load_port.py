@@ -124,17 +124,22 @@ class Gather(Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.out = out = RegisterSlice(Word(self.arch))
-        turn, valid, take = Signal(), Signal(), Signal()
+        # Two registers say whose turn it is, one for the data and one for what steers them. They
+        # are each other's complement, so that no tool makes one of them.
+        turn, first = Signal(), Signal(init=1)
+        valid, take = Signal(), Signal()
         parcel = Signal(Parcel(self.arch))
         word = out.i.payload
         m.d.comb += [
-            valid.eq(Mux(turn, self.p1.valid, self.p0.valid)),
-            parcel.eq(Mux(turn, self.p1.payload, self.p0.payload)),
-            self.p0.ready.eq(take & ~turn),
-            self.p1.ready.eq(take & turn),
+            valid.eq(Mux(first, self.p0.valid, self.p1.valid)),
+            parcel.eq(Mux(first, self.p0.payload, self.p1.payload)),
+            parcel.data.eq(Mux(turn, self.p1.payload.data, self.p0.payload.data)),
+            self.p0.ready.eq(take & first),
+            self.p1.ready.eq(take & ~first),
         ]
         connect(m, out.o, flipped(self.words))
-        m.d.sync += turn.eq(turn ^ (take & parcel.last))
+        with m.If(take & parcel.last):
+            m.d.sync += [turn.eq(~turn), first.eq(turn)]
 
         if self.arch.lanes == self.arch.DATA_BYTES:
             m.d.comb += [

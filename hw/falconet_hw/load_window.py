@@ -12,7 +12,7 @@ from amaranth.utils import exact_log2
 from falconet.isa import Arch
 from falconet_hw.box import BoxRun
 from falconet_hw.delay import delay
-from falconet_hw.fifo import Fifo
+from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.load_port import Word
 
 __all__ = ["LoadWord", "WindowRow", "Windows"]
@@ -73,7 +73,9 @@ class Windows(Component):
         m = Module()
         lanes, bits = self.arch.lanes, exact_log2(self.arch.lanes)
         m.submodules.queue = queue = Fifo(LoadWord(self.arch), depth=_DEPTH)
-        row = self.rows.payload.common
+        m.submodules.ahead = ahead = RegisterSlice(self.rows.payload.shape())
+        connect(m, flipped(self.rows), ahead.i)
+        row = ahead.o.payload.common
 
         active, draining, ended, final, room = (
             Signal(name=n) for n in ("active", "draining", "ended", "final", "room")
@@ -88,11 +90,11 @@ class Windows(Component):
         rest = Signal(17, reset_less=True)  # bytes from this window's begin to the row's end
         kept = Signal(8 * lanes, reset_less=True)
 
-        emit, take, outside, done = Signal(), Signal(), Signal(), Signal()
-        moved = Signal(bits + 2)
-        move_on = moved[bits:].any()
+        emit, take, done = Signal(), Signal(), Signal()
+        outside = Signal()  # no word is needed: before the run's begin, or after its end
+        move_on = Signal(reset_less=True)  # the next window ends in the next word
+        moved = Signal(bits)
         m.d.comb += [
-            outside.eq(before.any() | ended),
             emit.eq(active & ~draining & room & (outside | self.words.valid)),
             moved.eq(phase + now.step),
             take.eq(draining | (emit & ~outside & move_on)),
@@ -101,19 +103,22 @@ class Windows(Component):
                 ((draining | (emit & final)) & take & self.words.valid & self.words.payload.end)
                 | (emit & final & ended)
             ),
-            self.rows.ready.eq(~active | done),
+            ahead.o.ready.eq(~active | done),
         ]
+        first_phase = ~row.pad_left[:bits]
         m.d.sync += room.eq((queue.level < _DEPTH - _IN_FLIGHT) & ~self.stop)
 
         with m.If(take & self.words.valid):
             m.d.sync += kept.eq(self.words.payload.data)
-        with m.If(self.rows.ready):
+        with m.If(ahead.o.ready):
             m.d.sync += [
-                active.eq(self.rows.valid), draining.eq(0), ended.eq(0),
-                now.eq(row), last.eq(self.rows.payload.last),
-                addr.eq(self.rows.payload.at),
+                active.eq(ahead.o.valid), draining.eq(0), ended.eq(0),
+                now.eq(row), last.eq(ahead.o.payload.last),
+                addr.eq(ahead.o.payload.at),
                 left.eq(row.n - 1), final.eq(row.n == 1),
-                before.eq(row.pad_left[bits:]), phase.eq(~row.pad_left[:bits]),
+                before.eq(row.pad_left[bits:]), outside.eq(row.pad_left[bits:].any()),
+                phase.eq(first_phase),
+                move_on.eq((first_phase + row.step)[bits:].any()),
                 lead.eq(row.pad_left),
                 rest.eq(Mux(row.image, row.row_bytes + row.pad_left, lanes)),
             ]
@@ -123,7 +128,8 @@ class Windows(Component):
                 ended.eq(ended | (take & self.words.payload.end)),
                 addr.eq(addr + 1), left.eq(left - 1), final.eq(left == 1),
                 before.eq(before - (move_on & before.any())),
-                phase.eq(moved),
+                outside.eq((before > move_on) | ended | (take & self.words.payload.end)),
+                phase.eq(moved), move_on.eq((moved + now.step)[bits:].any()),
             ]
             with m.If(now.image):
                 m.d.sync += [
