@@ -4,8 +4,8 @@ A cycle belongs to the layer whose instruction runs on the MAC array in it; if t
 one on the vector engine; else to the transfer under way (LOAD, then STORE); if nothing runs, to the
 layer of the instruction that starts next. So layers sum up to the total, whatever overlaps. An
 instruction runs from its start to its retirement; where one begins while the former of its engine
-drains, the older one has the cycle. A LOAD of no layer counts for the next instruction that has
-one, a STORE for the last one before it.
+drains, the older one has the cycle. A transfer that the program gives to no layer counts for the
+layer that waits for it (LOAD) or that it waits for (STORE).
 """
 
 from __future__ import annotations
@@ -94,15 +94,28 @@ def spans(program: Program, start: Sequence[int], retire: Sequence[int]) -> list
 
 
 def _layers(of_step: list[int], instructions: list[Instruction]) -> list[int]:
-    """The layer of every instruction; those of none take the next one's, stores the last one's."""
-    following, layer = of_step[:], -1
-    for i in reversed(range(len(of_step))):
-        following[i] = layer = of_step[i] if of_step[i] >= 0 else layer
-    found, layer = [], -1
+    """The layer of every instruction; transfers of none take that of whom they serve."""
+    ordinal: list[int] = []
+    of_engine: dict[Engine, list[int]] = {e: [] for e in Engine}
     for i, ins in enumerate(instructions):
-        before = layer >= 0 and (isinstance(ins, Store) or following[i] < 0)
-        layer = layer if of_step[i] < 0 and before else following[i]
-        found.append(layer)
+        own = of_engine[ins.engine] if ins.engine is not None else []
+        own.append(i)
+        ordinal.append(len(own))
+    computing = [i for e in (Engine.MAC, Engine.VEC) for i in of_engine[e] if of_step[i] >= 0]
+    found = list(of_step)
+    for i, ins in enumerate(instructions):
+        if of_step[i] >= 0:
+            continue
+        served: list[int] = []
+        if ins.engine is Engine.STORE:
+            waits = ((Engine.MAC, ins.wait_mac), (Engine.VEC, ins.wait_vec))
+            served = [of_engine[e][n - 1] for e, n in waits if 0 < n <= len(of_engine[e])]
+            served = [j for j in sorted(served, reverse=True) if of_step[j] >= 0]
+        elif ins.engine is Engine.LOAD:
+            users = [j for j in computing if j > i and instructions[j].wait_load >= ordinal[i]]
+            served = sorted(users, key=lambda j: (instructions[j].wait_load, j))
+        served += [j for j in sorted(computing) if j > i] + sorted(computing, reverse=True)
+        found[i] = of_step[served[0]] if served else -1
     return found
 
 

@@ -29,8 +29,17 @@ KINDS: dict[Engine, Any] = {
 
 
 def program(steps: list[tuple[Engine, int]], layers: list[tuple[str, str, int]]) -> Program:
-    """A program of one instruction per ``(engine, layer)``; layers are (name, engine, macs)."""
-    instructions = [KINDS[e] for e, _ in steps] + [End()]
+    """A program of one instruction per ``(engine, layer)``; layers are (name, engine, macs).
+
+    Everything that computes waits for all loads before it.
+    """
+    loads = 0
+    instructions: list[Any] = []
+    for engine, _ in steps:
+        loads += engine is Engine.LOAD
+        computes = engine in (Engine.MAC, Engine.VEC)
+        instructions.append(KINDS[engine].replace(wait_load=loads if computes else 0))
+    instructions.append(End())
     return Program(ARCH, b"".join(i.encode() for i in instructions), {
         "instructions": len(instructions),
         "layers": [{"name": n, "op": "conv", "engine": e, "macs": m} for n, e, m in layers],
@@ -52,13 +61,16 @@ def test_one_of_each_cause() -> None:
     assert (c.cycles, c.busy, c.bound, c.utilisation) == (0, 0, "-", 0)
 
 
-def test_instructions_of_no_layer() -> None:
-    p = program(
-        [(Engine.LOAD, -1), (Engine.MAC, 0), (Engine.STORE, -1), (Engine.LOAD, -1), (Engine.MAC, 1),
-         (Engine.STORE, -1)],
-        [("a", "MAC", 1), ("b", "MAC", 1)],
-    )
-    assert [s.layer for s in spans(p, [0] * 7, [1] * 7)] == [0, 0, 0, 1, 1, 1]
+def test_transfers_of_no_layer_follow_the_waits() -> None:
+    instructions = [
+        Load(), Load(), Mac(wait_load=2), Load(), Elementwise(wait_load=3), Mac(wait_load=1),
+        Store(wait_mac=2, wait_vec=1), Store(wait_vec=1), End(),
+    ]
+    layers = [-1, -1, 0, -1, 1, 2, -1, -1, -1]
+    p = Program(ARCH, b"".join(i.encode() for i in instructions), {
+        "instructions": 9, "layers": [], "steps": [[n, -1, 0, 0, 0, 0] for n in layers],
+    })
+    assert [s.layer for s in spans(p, [0] * 9, [1] * 9)] == [2, 0, 0, 1, 1, 2, 2, 1]
 
 
 def test_covered_by_another_layer_is_hidden() -> None:
