@@ -1,22 +1,26 @@
-"""Delay lines and register copies: what all pipelined datapaths share."""
+"""Delay lines, register copies, carries: what all pipelined datapaths share."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Const, Module, Signal, Value
+from amaranth import Cat, Const, Module, Signal, Value
 
-__all__ = ["copies", "delay"]
+__all__ = ["add_with_carry", "copies", "delay"]
 
 
-def delay(m: Module, value: Any, cycles: int, *, name: str, reset: bool = False) -> Any:
+def delay(
+    m: Module, value: Any, cycles: int, *, name: str, reset: bool = False, shared: bool = False,
+) -> Any:
     """``value`` as it was ``cycles`` cycles ago.
 
     Registers are reset-less (so that a synthesiser may use shift-register LUTs) and start at 0;
-    with ``reset=True`` they are cleared by reset, as valid bits must be.
+    with ``reset=True`` they are cleared by reset, as valid bits must be. With ``shared=True`` the
+    last one is: a flip-flop, faster than the end of a shift register, for values with many sinks.
     """
     for i in range(cycles):
-        stage = Signal.like(value, name=f"{name}_d{i + 1}", init=0, reset_less=not reset)
+        has_reset = reset or (shared and i == cycles - 1)
+        stage = Signal.like(value, name=f"{name}_d{i + 1}", init=0, reset_less=not has_reset)
         m.d.sync += stage.eq(value)
         value = stage
     return value
@@ -44,3 +48,8 @@ def copies(m: Module, value: Value, count: int, *, name: str) -> list[Signal]:
         m.d.sync += leaf.eq(root ^ Const(flip, width))
         leaves.append(leaf)
     return leaves
+
+
+def add_with_carry(a: Value, b: Value, carry: Value) -> Value:
+    """``a + b + carry`` (signed) in a form that costs one carry chain and no logic before it."""
+    return (Cat(carry, a).as_signed() + Cat(carry, b).as_signed()) >> 1

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from falconet.isa import Arch
-from falconet_hw.delay import copies, delay
+from falconet_hw.delay import add_with_carry, copies, delay
 from falconet_hw.weights import CHAIN, WeightSlice
 
 __all__ = ["MacArray"]
@@ -86,7 +86,7 @@ class MacArray(wiring.Component):
                 o, group = 2 * j + k, (2 * j + k) // self._GROUP
                 acc = Signal(signed(self.arch.acc_bits), name=f"acc{o}", reset_less=True)
                 with m.If(enable[group]):
-                    m.d.sync += acc.eq(Mux(first[group], 0, acc) + total + one)
+                    m.d.sync += acc.eq(add_with_carry(Mux(first[group], 0, acc), total, one))
                 m.d.comb += self.o_acc[o].eq(acc)
         return m
 
@@ -120,12 +120,10 @@ class MacArray(wiring.Component):
             n = len(parts) // 2
             sums = []
             for i in range(n):
-                value = parts[2 * i] + parts[2 * i + 1]
-                if ones:
-                    value = value + ones[i]
                 total = Signal(signed(len(parts[0]) + 1), name=f"s{name}_{level}_{i}",
                                reset_less=True)
-                m.d.sync += total.eq(value)
+                pair = parts[2 * i], parts[2 * i + 1]
+                m.d.sync += total.eq(add_with_carry(*pair, ones[i]) if ones else sum(pair))
                 sums.append(total)
             parts = sums
             ones = [

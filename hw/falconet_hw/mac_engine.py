@@ -123,8 +123,8 @@ class MacEngine(wiring.Component):
 
         # Cycle 0 is that of the issue; the operand and slice 0 of the weights come together.
         operand_cycle = self.read_latency + 1
-        is_read = delay(m, step.read, self.read_latency, name="is_read")
-        pad = delay(m, step.pad.as_unsigned(), self.read_latency, name="pad")
+        is_read = delay(m, step.read, self.read_latency, name="is_read", shared=True)
+        pad = delay(m, step.pad.as_unsigned(), self.read_latency, name="pad", shared=True)
         x = Signal(8 * lanes, reset_less=True)
         m.d.sync += x.eq(Mux(is_read, self.read_data, pad.replicate(lanes)))
         product = issue & ~step.param

@@ -70,7 +70,8 @@ class MacSequencer(wiring.Component):
         })
 
         # One after the other: idle, starting, then for each block params and products.
-        idle, starting = Signal(init=1), Signal()
+        # `occupied` is `not idle`, a second register for half of the sinks.
+        idle, occupied, starting = Signal(init=1), Signal(), Signal()
         params, products = Signal(), Signal()
         param, product = Signal(), Signal()
         index = Signal(range(arch.weight_param_words), reset_less=True)
@@ -84,10 +85,14 @@ class MacSequencer(wiring.Component):
         ]
         m.d.comb += [getattr(nest, f"n_{n}").eq(ins[f"n_{n}"]) for n in nest.widths]
         m.d.sync += starting.eq(0)
+        offered = data.View(layout, self.instr.payload)
+        half = len(fields) // 2
+        with m.If(idle):
+            m.d.sync += [ins[name].eq(offered[name]) for name in list(fields)[:half]]
+        with m.If(~occupied):
+            m.d.sync += [ins[name].eq(offered[name]) for name in list(fields)[half:]]
         with m.If(idle & self.instr.valid):
-            taken = data.View(layout, self.instr.payload)
-            m.d.sync += [ins[name].eq(taken[name]) for name in fields]
-            m.d.sync += [idle.eq(0), starting.eq(1)]
+            m.d.sync += [idle.eq(0), occupied.eq(1), starting.eq(1)]
         with m.If(starting):
             m.d.sync += [params.eq(1), index.eq(0)]
         with m.If(param):
@@ -95,7 +100,8 @@ class MacSequencer(wiring.Component):
             with m.If(last_param):
                 m.d.sync += [index.eq(0), params.eq(0), products.eq(1)]
         with m.If(nest.advance_ob):
-            m.d.sync += [products.eq(0), params.eq(~nest.last_ob), idle.eq(nest.last_ob)]
+            m.d.sync += [products.eq(0), params.eq(~nest.last_ob)]
+            m.d.sync += [idle.eq(nest.last_ob), occupied.eq(~nest.last_ob)]
 
         weight = Signal(range(arch.weight_words), reset_less=True)
         kernel = Signal.like(weight)  # of the block's first product

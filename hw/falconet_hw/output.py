@@ -9,9 +9,9 @@ from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from falconet.isa import Arch
 
-from falconet_hw.delay import delay
+from falconet.isa import Arch
+from falconet_hw.delay import add_with_carry, delay
 from falconet_hw.layout import ParamLayout
 
 __all__ = ["OutputLane", "OutputStage"]
@@ -107,7 +107,7 @@ class OutputLane(wiring.Component):
 
         floor = y7[1:].as_signed()
         up = y7[0] & (sticky7 | floor[0])
-        t8 = reg(signed(11), floor + self.i_zp + up, "t8")
+        t8 = reg(signed(11), add_with_carry(floor, self.i_zp, up), "t8")
         over8 = reg(1, over7, "over8")
         negative8 = reg(1, negative7, "negative8")
 
@@ -178,10 +178,10 @@ class OutputStage(wiring.Component):
         low = (lanes - 1).bit_length()
 
         m.d.comb += self.o_valid.eq(delay(m, self.i_valid, self.latency, name="valid", reset=True))
-        zp = delay(m, self.i_zp, OutputLane.ZP_CYCLE, name="zp")
-        lo = delay(m, self.i_lo, OutputLane.CLAMP_CYCLE, name="lo")
-        hi = delay(m, self.i_hi, OutputLane.CLAMP_CYCLE, name="hi")
-        use_table = delay(m, self.i_table, self.latency - 1, name="table")
+        zp = delay(m, self.i_zp, OutputLane.ZP_CYCLE, name="zp", shared=True)
+        lo = delay(m, self.i_lo, OutputLane.CLAMP_CYCLE, name="lo", shared=True)
+        hi = delay(m, self.i_hi, OutputLane.CLAMP_CYCLE, name="hi", shared=True)
+        use_table = delay(m, self.i_table, self.latency - 1, name="table", shared=True)
 
         write = Cat(self.table_en, self.table_addr, self.table_data)
         for i in range(lanes):

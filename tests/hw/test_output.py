@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from falconet.isa import output_stage, preset
 from falconet_hw.output import OutputStage
 
