@@ -205,11 +205,12 @@ def random_stage(rng: np.random.Generator, pad: bool = True) -> dict[str, int]:
     return {**out, "pad": int(rng.integers(-128, 128))} if pad else out
 
 
-def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128) -> Program:
+def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128, *,
+                   waits: Sequence[Sequence[int]] | None = None) -> Program:
     """Random instructions of every kind on three regions of ``n`` words; all is stored at the end.
 
     Each instruction reads region A and writes another one; tables and weights are loaded in
-    between. Waits are serial.
+    between. Without ``waits`` each instruction waits for all that precede it.
     """
     rng = np.random.default_rng(seed)
     asm, lanes = Assembler(arch), arch.lanes
@@ -218,6 +219,7 @@ def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128) -> Pro
     out = asm.output("y", 3 * n)
     asm.segments["work"] = 3 * n * lanes
     asm.add(Load(segment=Segment.INPUT, offset=at, dst=Dst.SCRATCHPAD, run=3 * n))
+    asm.add(Store(segment=Segment.WORK, run=3 * n))
     for dst in (Dst.MAC_TABLE, Dst.VEC_TABLE):
         asm.constant(rng.integers(0, 256, 256).astype(np.uint8).tobytes(), dst)
     for _ in range(length):
@@ -239,7 +241,7 @@ def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128) -> Pro
         else:
             add_transfers(asm, rng, n, source, target, i_at, pitch)
     asm.add(Store(segment=Segment.OUTPUT, offset=out, run=3 * n))
-    return asm.program()
+    return asm.program(waits)
 
 
 def add_window(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:
