@@ -1,0 +1,233 @@
+"""Lock-step comparison: the first instruction, tile and element in which two machines differ.
+
+Golden model against instruction-set simulator: what each instruction wrote against the layer's
+tensor. Instruction-set simulator against RTL: the words that each engine wrote on chip, one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconet.isa import Dst, Engine, FalconetError, Program, Segment
+from falconet.runtime.device import Int8
+from falconet_sim.golden import GoldenDevice
+from falconet_sim.iss import IssDevice
+from falconet_sim.machine import Step
+from falconet_sim.rtl import RtlDevice
+from falconet_sim.tiles import Part, describe, parts
+
+__all__ = ["Difference", "compare_golden", "compare_rtl", "compare_writes"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two machines part: ``expected`` is the simpler model's, ``found`` the other's."""
+
+    machine: str
+    index: int
+    instruction: str
+    tile: str
+    element: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.machine}: instruction {self.index} ({self.instruction})\n"
+            f"  writes {self.tile}\n  {self.element}: expected {self.expected}, found {self.found}"
+        )
+
+
+def compare_golden(program: Program, inputs: dict[str, Int8]) -> Difference | None:
+    """The first element that the instruction-set simulator writes unlike the golden model.
+
+    Tensors that only the program has are passed over; so are transfers, which show in what is
+    computed from their data; in the end the outputs are compared.
+    """
+    golden = GoldenDevice(program, keep=True)
+    want = golden.run(inputs).outputs
+    known, stores, found = parts(program), _Stores(program), list[Difference]()
+
+    def observe(step: Step) -> None:
+        stores.observe(step)
+        part = known.get(step.index)
+        if part is None or found:
+            return
+        try:
+            tensor = golden.tensor(part.tensor["name"])
+        except FalconetError:
+            return
+        expected, used = part.expected(tensor, program.arch.lanes)
+        data = step.writes[0].data
+        assert data is not None
+        wrong = np.argwhere((data != expected) & used)
+        if len(wrong):
+            word, lane = (int(v) for v in wrong[0])
+            found.append(Difference(
+                "instruction-set simulator against golden model", step.index,
+                str(step.instruction), str(part), part.element(word, lane, program.arch.lanes),
+                str(expected[word, lane]), str(data[word, lane]),
+            ))
+
+    got = IssDevice(program, observer=observe).run(inputs).outputs
+    if found:
+        return found[0]
+    return stores.difference("instruction-set simulator against golden model", want, got)
+
+
+def compare_rtl(
+    program: Program, inputs: dict[str, Int8], device: RtlDevice | None = None
+) -> Difference | None:
+    """The first word that the RTL writes unlike the instruction-set simulator.
+
+    ``device`` needs ``log_writes=True``; None makes one. If the machine stops or hangs, the first
+    difference up to there is given; without one, its FalconetError is raised.
+    """
+    device = device or RtlDevice(program.arch, log_writes=True)
+    steps, stores = list[Step](), _Stores(program)
+
+    def observe(step: Step) -> None:
+        steps.append(step)
+        stores.observe(step)
+
+    want = IssDevice(program, observer=observe).run(inputs).outputs
+    device.load(program)
+    try:
+        got = device.run(inputs).outputs
+    except FalconetError:
+        difference = compare_writes(program, steps, device.writes)
+        if difference is None or difference.found == _NOTHING:
+            raise
+        return difference
+    return compare_writes(program, steps, device.writes) or stores.difference(
+        "RTL against instruction-set simulator", want, got
+    )
+
+
+_NOTHING = "nothing"
+
+
+@dataclass
+class _Words:
+    """Words written by one engine: instruction index, memory, address, data, number in it."""
+
+    index: NDArray[np.int64]
+    dst: NDArray[np.int64]
+    addr: NDArray[np.int64]
+    data: Int8
+    number: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, steps: list[Step], engine: Engine, lanes: int) -> _Words:
+        own = [
+            (s.index, int(a.memory), a.address, a.data) for s in steps
+            if s.instruction.engine is engine for a in s.writes
+            if isinstance(a.memory, Dst) and a.data is not None
+        ]
+        sizes = [len(a) for _, _, a, _ in own]
+        none: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+        return cls(
+            np.repeat([i for i, *_ in own], sizes).astype(np.int64),
+            np.repeat([m for _, m, *_ in own], sizes).astype(np.int64),
+            np.concatenate([a for _, _, a, _ in own] or none),
+            np.concatenate([d for *_, d in own] or [np.zeros((0, lanes), np.int8)]),
+            np.concatenate([np.arange(n) for n in sizes] or none),
+        )
+
+
+def compare_writes(program: Program, steps: list[Step], writes: NDArray[Any]
+                   ) -> Difference | None:
+    """On-chip writes of the RTL (dtype ``rtl.write_dtype``) against those of ``steps``.
+
+    Engines write each in its own order; the difference of the earliest instruction is given.
+    """
+    arch, known = program.arch, parts(program)
+    depth = np.full(8, 1 << 16)
+    depth[Dst.WEIGHTS] = arch.weight_words * arch.lanes
+    depth[Dst.VECTOR] = arch.vector_words * arch.taps
+    found = list[Difference]()
+    for engine in (Engine.LOAD, Engine.MAC, Engine.VEC):
+        want = _Words.of(steps, engine, arch.lanes)
+        got = writes[writes["writer"] == engine]
+        n = min(len(got), len(want.index))
+        address = got["addr"].astype(np.int64) % depth[got["dst"] & 7]
+        wrong = (
+            (got["dst"][:n] != want.dst[:n]) | (address[:n] != want.addr[:n])
+            | (got["data"][:n] != want.data[:n]).any(1)
+        )
+        if wrong.any():
+            at = int(wrong.argmax())
+            found.append(_difference(program, steps, known, want, at, Dst(got["dst"][at]),
+                                     int(address[at]), got["data"][at]))
+        elif len(got) < len(want.index):
+            found.append(_missing(program, steps, known, want, n))
+        elif len(got) > len(want.index):
+            raise FalconetError(
+                f"rtl: {engine.name} wrote {len(got)} words on chip, the program has it write "
+                f"{len(want.index)}; this is a fault of the machine"
+            )
+    return min(found, key=lambda d: d.index, default=None)
+
+
+def _difference(
+    program: Program, steps: list[Step], known: dict[int, Part], want: _Words, at: int, dst: Dst,
+    address: int, data: Int8,
+) -> Difference:
+    index, memory = int(want.index[at]), Dst(int(want.dst[at]))
+    lanes = np.flatnonzero(data != want.data[at])
+    lane = int(lanes[0]) if lanes.size else 0
+    tile, element = describe(program, known, index, int(want.number[at]), lane)
+    expected, found = str(want.data[at][lane]), str(data[lane])
+    if (memory, int(want.addr[at])) != (dst, address):
+        expected = f"{expected} at {memory.name} {int(want.addr[at])}"
+        found = f"{found} at {dst.name} {address}"
+    return Difference("RTL against instruction-set simulator", index,
+                      str(steps[index].instruction), tile, element, expected, found)
+
+
+def _missing(program: Program, steps: list[Step], known: dict[int, Part], want: _Words, at: int
+             ) -> Difference:
+    index = int(want.index[at])
+    tile, element = describe(program, known, index, int(want.number[at]), 0)
+    return Difference("RTL against instruction-set simulator", index,
+                      str(steps[index].instruction), tile, element, str(want.data[at][0]), _NOTHING)
+
+
+class _Stores:
+    """Remembers which instruction wrote each byte of segment OUTPUT last."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.instructions = program.instructions()
+        size = int(program.header["segments"].get("output", 0)) + 128
+        self.writer = np.full(size, -1, np.int64)
+
+    def observe(self, step: Step) -> None:
+        for a in step.writes:
+            if isinstance(a.memory, Segment) and a.memory is Segment.OUTPUT:
+                lanes = np.arange(self.program.arch.lanes)
+                self.writer[a.address[:, None] + lanes] = step.index
+
+    def difference(self, machine: str, want: dict[str, Int8], got: dict[str, Int8]
+                   ) -> Difference | None:
+        lanes = self.program.arch.lanes
+        for t in self.program.header["outputs"]:
+            expected, found = want[t["name"]], got[t["name"]]
+            wrong = np.argwhere(expected != found)
+            if not len(wrong):
+                continue
+            c, y, x = (int(v) for v in wrong[0])
+            block, lane = divmod(int(t["lane_of"][c]), lanes)
+            width = expected.shape[2]
+            byte = t["offset"] + ((y * t["blocks"] + block) * width + x) * lanes + lane
+            index = int(self.writer[byte])
+            return Difference(
+                machine, index, str(self.instructions[index]) if index >= 0 else "none stores it",
+                f"output '{t['name']}'", f"row {y}, column {x}, channel {c}",
+                str(expected[c, y, x]), str(found[c, y, x]),
+            )
+        return None
