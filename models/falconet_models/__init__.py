@@ -1,0 +1,1 @@
+"""Networks with public weights, photographs, and quantisation: everything up to a QDQ ONNX file."""

@@ -25,6 +25,7 @@ def session(model: onnx.ModelProto, *, optimise: bool = True) -> ort.InferenceSe
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = (
         level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
