@@ -92,8 +92,11 @@ def output_stage(
     q = requantise(v, params)
     q += zp
     # Not np.clip: with lo > hi the upper limit has the last word there, but not in the contract.
-    q = np.maximum(lo, np.minimum(hi, q)).astype(np.int8)
-    return q if table is None else table[q.astype(np.int16) + 128]
+    clamped: Int8 = np.maximum(lo, np.minimum(hi, q)).astype(np.int8)
+    if table is None:
+        return clamped
+    looked_up: Int8 = table[clamped.astype(np.int16) + 128]
+    return looked_up
 
 
 def _unpack_pairs(data: NDArray[np.uint8]) -> NDArray[np.int16]:

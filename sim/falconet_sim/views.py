@@ -15,9 +15,10 @@ Mask = NDArray[np.bool_]
 
 def _rows(ins: Instruction, prefix: str, n_y: int, n_ky: int = 1) -> Index:
     """Row offsets R [n_y, n_ky]."""
-    get = lambda name: int(getattr(ins, f"{prefix}_{name}"))  # noqa: E731
-    y_step, ring, first = get("y_step"), get("ring"), get("row")
-    ky_step = get("ky_step") if n_ky > 1 else 0
+    first, ring, y_step = (
+        int(getattr(ins, f"{prefix}_{name}")) for name in ("row", "ring", "y_step")
+    )
+    ky_step = int(getattr(ins, f"{prefix}_ky_step")) if n_ky > 1 else 0
     offset = first + np.arange(n_y)[:, None] * y_step + np.arange(n_ky) * ky_step
     if not ring:
         return offset

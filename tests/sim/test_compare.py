@@ -1,0 +1,141 @@
+"""Lock-step comparison: agreement stays silent, a planted fault is found where it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import zoo_of_operators
+from programs import random_inputs
+
+from falconet.compiler import compile_graph
+from falconet.isa import Dst, Engine, FalconetError, Mac, Program, Store, Window, preset
+from falconet_sim.compare import compare_golden, compare_writes
+from falconet_sim.iss import IssDevice
+from falconet_sim.machine import Step
+from falconet_sim.rtl import write_dtype
+from falconet_sim.tiles import parts
+
+TINY = preset("tiny")
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile_graph(zoo_of_operators(), TINY)
+
+
+def recorded(program: Program) -> tuple[list[Step], np.ndarray]:
+    """Steps of a run, and the log that a perfect machine would give, engine by engine."""
+    steps: list[Step] = []
+    IssDevice(program, observer=steps.append).run(random_inputs(program))
+    rows = [
+        (0, address, step.instruction.engine, access.memory, data)
+        for step in steps for access in step.writes if isinstance(access.memory, Dst)
+        for address, data in zip(access.address, access.data)
+    ]
+    writes = np.array(rows, write_dtype(TINY.lanes))
+    return steps, writes[np.argsort(writes["writer"], kind="stable")]
+
+
+def changed(program: Program, index: int, **fields: int) -> Program:
+    code = bytearray(program.code)
+    ins = program.instructions()[index].replace(**fields)
+    code[index * 64 : index * 64 + 64] = ins.encode()
+    return Program(program.arch, bytes(code), program.header)
+
+
+def nth(program: Program, cls: type, n: int) -> int:
+    return [i for i, x in enumerate(program.instructions()) if isinstance(x, cls)][n]
+
+
+def test_parts_cover_every_tensor(program: Program) -> None:
+    seen: dict[str, np.ndarray] = {}
+    for part in parts(program).values():
+        t = part.tensor
+        count = seen.setdefault(t["name"], np.zeros((t["height"], t["blocks"], t["width"]), int))
+        count[np.ix_(part.rows, part.blocks, part.columns)] += 1
+    assert len(seen) >= 8
+    for name, count in seen.items():
+        assert (count == 1).all(), name
+    upsampled = [p for p in parts(program).values() if p.columns.step == 2]
+    assert upsampled
+
+
+def test_golden_agrees(program: Program) -> None:
+    assert compare_golden(program, random_inputs(program)) is None
+
+
+@pytest.mark.parametrize("cls, n, fields", [(Mac, 3, {"zp": 40}), (Window, 1, {"pad": 77}),
+                                            (Mac, -1, {"hi": 0})])
+def test_golden_finds_the_instruction(program: Program, cls: type, n: int, fields: dict[str, int]
+                                      ) -> None:
+    index = nth(program, cls, n)
+    difference = compare_golden(changed(program, index, **fields), random_inputs(program))
+    assert difference is not None and difference.index == index
+    part = parts(program)[index]
+    assert part.layer in difference.tile and part.tensor["name"] in difference.tile
+    text = str(difference)
+    assert f"instruction {index} ({cls.mnemonic}" in text and "channel" in text
+    assert difference.expected != difference.found
+
+
+def test_golden_finds_a_lost_store(program: Program) -> None:
+    index = nth(program, Store, -1)
+    source = program.instructions()[index].base
+    difference = compare_golden(changed(program, index, base=source + 1), random_inputs(program))
+    assert difference is not None and difference.index == index
+    assert "output '" in difference.tile
+
+
+def test_equal_writes(program: Program) -> None:
+    steps, writes = recorded(program)
+    assert compare_writes(program, steps, writes) is None
+
+
+@pytest.mark.parametrize("cls, word, lane", [(Mac, 5, 3), (Window, 0, 0)])
+def test_wrong_word_is_located(program: Program, cls: type, word: int, lane: int) -> None:
+    steps, writes = recorded(program)
+    index = nth(program, cls, 2)
+    before = sum(len(a.address) for s in steps[:index] for a in s.writes
+                 if s.instruction.engine is cls.engine)
+    at = np.flatnonzero(writes["writer"] == cls.engine)[before + word]
+    was = int(writes["data"][at, lane])
+    writes["data"][at, lane] ^= 1
+    difference = compare_writes(program, steps, writes)
+    assert difference is not None and difference.index == index
+    assert (difference.expected, difference.found) == (str(was), str(was ^ 1))
+    part = parts(program)[index]
+    assert difference.element == part.element(word, lane, TINY.lanes)
+    b, rest = divmod(word, len(part.rows) * len(part.columns))
+    y, x = divmod(rest, len(part.columns))
+    channel = part.tensor["lane_of"].index(part.blocks[b] * TINY.lanes + lane)
+    assert difference.element == (
+        f"row {part.rows[y]}, column {part.columns[x]}, channel {channel}"
+    )
+
+
+def test_wrong_address_and_missing_word(program: Program) -> None:
+    steps, writes = recorded(program)
+    load = np.flatnonzero(writes["writer"] == 0)
+    writes["addr"][load[3]] += 1
+    difference = compare_writes(program, steps, writes)
+    assert (difference is not None and "at SCRATCHPAD" in difference.found + difference.expected) \
+        or "at WEIGHTS" in difference.found
+    steps, writes = recorded(program)
+    vec = np.flatnonzero(writes["writer"] == 2)
+    difference = compare_writes(program, steps, np.delete(writes, vec[-1]))
+    assert difference is not None and difference.found == "nothing"
+    assert difference.index == max(
+        i for i, x in enumerate(program.instructions()) if x.engine is Engine.VEC
+    )
+    with pytest.raises(FalconetError, match="fault of the machine"):
+        compare_writes(program, steps, np.append(writes, writes[vec[-1:]]))
+
+
+def test_earliest_instruction_wins(program: Program) -> None:
+    steps, writes = recorded(program)
+    for engine in (0, 1, 2):
+        at = np.flatnonzero(writes["writer"] == engine)[-1]
+        writes["data"][at, 0] ^= 1
+    last = {s.instruction.engine: s.index for s in steps if s.instruction.engine < 3}
+    difference = compare_writes(program, steps, writes)
+    assert difference is not None and difference.index == min(last.values())
