@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,18 @@ def test_classes_of_the_float_network(photograph: str) -> None:
     assert snr >= 12
     if odds.max() / odds.sum() > 0.5:
         assert logits.argmax() == expected.argmax()
+
+
+def test_brevitas_export_classifies_digits() -> None:
+    data = Path(__file__).parents[1] / "data"
+    source = compile_model(str(data / "brevitas_digits.onnx"), preset("tiny"), "digits")
+    entry, meta = source.header["inputs"][0], source.header["meta"]
+    prepare = Preprocessor(meta, entry["scale"], entry["zero_point"])
+    with np.load(data / "brevitas_digits.npz") as sample:
+        images, labels = sample["images"][:10], sample["labels"][:10]
+    right = 0
+    for image, label in zip(images, labels):
+        tensor = np.ascontiguousarray(prepare(image)[0].transpose(2, 0, 1))
+        (output,) = run_all(source, {entry["name"]: tensor}).outputs.values()
+        right += int(output.argmax()) == label
+    assert right >= 9

@@ -31,7 +31,7 @@ def compile_model(model: Any, arch: Arch, name: str | None = None,
     from falconet.compiler.onnx_import import import_onnx
     from falconet.compiler.passes import optimise
 
-    graph = optimise(import_onnx(model), arch)
+    graph = optimise(import_onnx(model, arch=arch), arch)
     return compile_graph(graph, arch, name, progress)
 
 

@@ -195,15 +195,15 @@ def _place(net: Network, graph: Graph, layout: dict[str, tuple[int, Array]],
     for name in [*graph.inputs, *(n.output for n in graph.nodes)]:
         blocks, lane_of = layout[name]
         _, h, w = graph.tensors[name].shape
-        node = graph.producer(name)
+        maker = graph.producer(name)
         if name in image:
             _, group, n_kx = _image_geometry(net, name, image[name])
             user_w = graph.tensors[image[name].output].shape[2]
             homes[name] = net.buffer(name, h, user_w + group * (n_kx - 1), 1), 0
             blocks = 1
-        elif node is not None and node.op == "slice":
-            source = net.slots[node.inputs[0]]
-            first = int(source.lane_of[node.attrs["begin"]:node.attrs["end"]].min())
+        elif maker is not None and maker.op == "slice":
+            source = net.slots[maker.inputs[0]]
+            first = int(source.lane_of[maker.attrs["begin"]:maker.attrs["end"]].min())
             homes[name] = source.buffer, source.block0 + first // net.arch.lanes
         elif name not in homes:
             homes[name] = net.buffer(name, h, w, blocks), 0
