@@ -1,4 +1,4 @@
-"""Integer graphs with random weights, for tests: every operation, awkward shapes, real topologies."""
+"""Integer graphs with random weights: every operation, awkward shapes, real topologies."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_every_tile_of_every_tensor_is_written_once(program: Program) -> None:
     layers = program.header["layers"]
     last = None
     for step in program.header["steps"]:
-        layer, tensor, y0, y1, b0, b1 = step
+        _, tensor, y0, y1, b0, b1 = step
         if tensor >= 0 and step != last:
             seen[tensor][y0:y1, b0:b1] += 1
             last = step

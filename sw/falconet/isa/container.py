@@ -106,5 +106,6 @@ class Program:
         try:
             data = Path(path).read_bytes()
         except OSError as e:
-            raise FalconetError(f"{path}: {e.strerror or e}; give the path of a program file") from None
+            why = e.strerror or e
+            raise FalconetError(f"{path}: {why}; give the path of a program file") from None
         return cls.from_bytes(data, str(path))
