@@ -6,10 +6,11 @@ UG585, chapters 5 and 10).
 
 The model, per cycle of the machine's clock: a shared budget of bytes grows by ``bytes_per_cycle``,
 up to ``bucket_bytes``; each port may move one beat (8 bytes) per direction, if the budget has it
-and no refresh is under way. The ports take turns at being first. A burst's first beat comes no
-sooner than ``first_beat_latency`` cycles after its address; bursts of a port are served in order
-and overlap, ``outstanding`` of them. Read data waits in a queue of ``queue_beats`` per port if the
-machine does not take it. A write is answered ``write_latency`` cycles after its last beat.
+and no refresh is under way. A port that finds the budget empty is first in the next cycle. A
+burst's first beat comes no sooner than ``first_beat_latency`` cycles after its address; bursts of
+a port are served in order and overlap, ``outstanding`` of them. Read data waits in a queue of
+``queue_beats`` per port if the machine does not take it. A write is answered ``write_latency``
+cycles after its last beat.
 """
 
 from __future__ import annotations

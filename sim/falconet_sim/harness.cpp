@@ -152,6 +152,8 @@ private:
     std::deque<ReadBeat> data_[kReaders];
     std::deque<Response> responses_;
     unsigned beat_[kReaders] = {0, 0}, write_beat_ = 0;
+    int turn_ = 0;
+    bool write_may_move_ = false;
     Address raised_[kReaders + 1];
 
     bool fail(const char* format, ...) {
@@ -226,17 +228,15 @@ private:
         }
     }
 
-    bool take_beat() {
-        if (budget_ < kBeat) return false;
-        budget_ -= kBeat;
-        return true;
+    bool wants(int p) const {
+        if (p == kReaders) return !awaiting_.empty();
+        return !reads_[p].empty() && reads_[p].front().ready <= cycle &&
+               data_[p].size() < config_.queue_beats;
     }
 
     // One beat of the oldest burst of a read port comes out of DDR.
     void fetch(int p) {
-        if (reads_[p].empty() || data_[p].size() >= config_.queue_beats) return;
         const Burst& b = reads_[p].front();
-        if (b.ready > cycle || !take_beat()) return;
         ReadBeat beat{0, uint8_t(b.bad ? kDecErr : kOkay), b.id, beat_[p] + 1u == b.beats};
         if (!b.bad) memcpy(&beat.data, memory_ + (b.addr - base_) + kBeat * beat_[p], kBeat);
         data_[p].push_back(beat);
@@ -247,27 +247,31 @@ private:
         }
     }
 
-    bool write_may_move_ = false;
-
-    // The ports take turns at the budget; a write's beat is granted a cycle ahead.
+    // Share out the budget. Who goes empty is first in the next cycle. A write's beat is paid a
+    // cycle ahead, and paid back if the machine has none.
     void arbitrate() {
         write_may_move_ = false;
         if (config_.refresh_cycles && cycle % config_.refresh_interval < config_.refresh_cycles)
             return;
         budget_ += config_.bytes_per_cycle;
         if (budget_ > config_.bucket_bytes) budget_ = config_.bucket_bytes;
-        for (unsigned i = 0; i < 3; ++i) {
-            unsigned port = (cycle + i) % 3;
-            if (port < kReaders) {
-                fetch(int(port));
-            } else if (!awaiting_.empty() && budget_ >= kBeat) {
-                write_may_move_ = true;
+        const int first = turn_;
+        for (int i = 0; i <= kReaders; ++i) {
+            const int p = (first + i) % (kReaders + 1);
+            if (!wants(p)) continue;
+            if (budget_ < kBeat) {
+                turn_ = p;
+                return;
             }
+            budget_ -= kBeat;
+            if (p == kReaders)
+                write_may_move_ = true;
+            else
+                fetch(p);
         }
     }
 
     void write_beat() {
-        budget_ -= kBeat;
         ++beats[2];
         active = cycle;
         Burst& b = awaiting_.front();
@@ -331,7 +335,10 @@ private:
         const uint32_t latency = config_.first_beat_latency;
         if (READ(m0, rvalid) && READ(m0, rready)) took_read(0);
         if (READ(m1, rvalid) && READ(m1, rready)) took_read(1);
-        if (WRITE(wvalid) && WRITE(wready)) write_beat();
+        if (WRITE(wvalid) && WRITE(wready))
+            write_beat();
+        else if (write_may_move_)
+            budget_ += kBeat;
         if (WRITE(bvalid) && WRITE(bready)) responses_.pop_front();
         if (READ(m0, arvalid) && READ(m0, arready))
             reads_[0].push_back(accept(READ(m0, araddr), READ(m0, arlen), READ(m0, arid),

@@ -1,0 +1,154 @@
+"""The simulated board's bus and DDR timing, on a traffic generator in place of the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from falconet.isa import FalconetError
+from falconet_sim.build import build_library
+from falconet_sim.ddr import DdrModel
+from falconet_sim.rtl import BASE, SimBoard
+
+DDR = DdrModel(clock_mhz=125.0)
+CONTROL, ADDRESS, READ0, READ1, WRITE, LENGTH, FAULTS, SUM, RESPONSES = range(0, 36, 4)
+
+
+@pytest.fixture(scope="module")
+def library() -> Path:
+    source = Path(__file__).with_name("traffic.v")
+    return build_library(source, "traffic", lanes=8, trace=False)
+
+
+class Traffic:
+    def __init__(self, library: Path, ddr: DdrModel = DDR, **options: int) -> None:
+        options = {"memory_bytes": 1 << 20, **options}
+        self.board = SimBoard(library, ddr, lanes=8, **options)
+
+    def run(self, read0: int = 0, read1: int = 0, write: int = 0, *, beats: int = 16,
+            base: int = BASE, faults: int = 0) -> int:
+        """Cycles of a run of so many bursts."""
+        for register, value in ((READ0, read0), (READ1, read1), (WRITE, write),
+                                (LENGTH, beats - 1), (ADDRESS, base), (FAULTS, faults),
+                                (CONTROL, 1)):
+            self.board.write_register(register, value)
+        start = self.board.cycle
+        while self.board.interrupt_cycle < start:
+            assert self.board.wait(1.0)
+        return self.board.interrupt_cycle - start
+
+
+@pytest.mark.parametrize("latency", [10, 40, 60])
+def test_first_beat_latency(library: Path, latency: int) -> None:
+    quiet = DdrModel(first_beat_latency=latency, refresh_us=0)
+    one = Traffic(library, quiet).run(read0=1, beats=1)
+    ten = Traffic(library, quiet).run(read0=1, beats=10)
+    assert latency <= one <= latency + 5
+    # Beats come at 8 bytes a cycle: what the budget has saved is more than ten beats.
+    assert ten == one + 9
+
+
+@pytest.mark.parametrize("bursts, bytes_per_cycle", [
+    ({"read0": 512}, 8.0), ({"write": 512}, 8.0), ({"read0": 512, "read1": 512}, 12.6),
+    ({"read0": 512, "read1": 512, "write": 512}, 12.6), ({"read1": 512, "write": 512}, 12.6),
+])
+def test_bandwidth_is_shared(library: Path, bursts: dict[str, int], bytes_per_cycle: float
+                             ) -> None:
+    cycles = Traffic(library).run(**bursts)
+    moved = 128 * sum(bursts.values())
+    refresh = 1 - 0.16 / 7.8
+    assert moved / cycles == pytest.approx(bytes_per_cycle * refresh, rel=0.02)
+
+
+def test_few_outstanding_bursts_cost_bandwidth(library: Path) -> None:
+    model = DdrModel(outstanding=1, refresh_us=0)
+    cycles = Traffic(library, model).run(read0=100)
+    assert cycles == pytest.approx(100 * (40 + 16), rel=0.06)
+
+
+def test_data_goes_where_it_should(library: Path) -> None:
+    traffic = Traffic(library)
+    buffer = traffic.board.allocate(16 * 128)
+    traffic.run(write=16, base=buffer.physical_address)
+    address = buffer.physical_address + 8 * np.arange(256, dtype=np.uint32)
+    np.testing.assert_array_equal(buffer.array.view(np.uint32).reshape(-1, 2),
+                                  np.stack([address, address], 1))
+    buffer.array[:] = np.random.default_rng(0).integers(0, 256, buffer.array.size)
+    for ports in ({"read0": 16}, {"read1": 16}):
+        traffic.run(**ports, base=buffer.physical_address)
+        want = np.bitwise_xor.reduce(buffer.array.view(np.uint32))
+        assert traffic.board.read_register(SUM) == want
+    assert traffic.board.read_register(RESPONSES) == 0
+    assert traffic.board.beats() == {"m0_read": 256, "m1_read": 256, "m0_write": 256}
+
+
+@pytest.mark.parametrize("ports", ["read0", "read1", "write"])
+@pytest.mark.parametrize("base", [BASE - 128, BASE + (1 << 20), BASE + (1 << 20) - 128, 0])
+def test_outside_is_a_decode_error(library: Path, ports: str, base: int) -> None:
+    traffic = Traffic(library)
+    traffic.run(**{ports: 1}, base=base)
+    inside = base == BASE + (1 << 20) - 128
+    assert traffic.board.read_register(RESPONSES) == (0 if inside else 3)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"read0": 1, "base": BASE + 4096 - 64}, "m0 read: the burst of 16 from 0x10000fc0 crosses 4"),
+    ({"read1": 1, "base": BASE + 4}, "m1 read: address 0x10000004 is not a multiple of 8"),
+    ({"write": 1, "faults": 1}, "m0 write: size 2"),
+    ({"write": 1, "faults": 2}, "WLAST is 0 at beat 16 of 16"),
+    ({"write": 1, "faults": 16}, "WID is 1, AWID was 0"),
+    ({"read0": 20, "faults": 4}, "m0 read: the address 0x.* was taken back"),
+])
+def test_broken_rules_are_reported(library: Path, options: dict[str, int], message: str) -> None:
+    with pytest.raises(FalconetError, match=message):
+        Traffic(library).run(**options)
+
+
+def test_silent_registers_are_reported(library: Path) -> None:
+    traffic = Traffic(library)
+    traffic.board.write_register(FAULTS, 8)
+    with pytest.raises(FalconetError, match="no answer to a read of register 0x1c"):
+        traffic.board.read_register(SUM)
+
+
+def test_waiting_ends_when_nothing_moves(library: Path) -> None:
+    traffic = Traffic(library, stall_cycles=5000)
+    traffic.board.write_register(FAULTS, 32)
+    traffic.board.write_register(CONTROL, 1)
+    waited = 0
+    while traffic.board.wait(1.0):
+        waited += 1
+        assert waited < 3
+
+
+def test_memory_is_allocated_first_fit(library: Path) -> None:
+    board = Traffic(library).board
+    a, b, c = (board.allocate(n) for n in (5000, 100, 8192))
+    assert [x.physical_address - BASE for x in (a, b, c)] == [0, 8192, 12288]
+    a.array[:] = 1
+    a.free()
+    assert board.allocate(8193).physical_address - BASE == 12288 + 8192
+    d = board.allocate(4096)
+    assert d.physical_address == BASE and not d.array.any()
+    with pytest.raises(FalconetError, match="do not fit in the simulated memory"):
+        board.allocate(1 << 20)
+
+
+def test_model_in_cycles() -> None:
+    config = DdrModel(clock_mhz=100.0).config()
+    assert config.bytes_per_cycle == pytest.approx(15.75)
+    assert (config.refresh_interval, config.refresh_cycles) == (780, 16)
+    assert "1.575 GB/s" in str(DDR)
+    with pytest.raises(FalconetError, match=r"DdrModel.outstanding=0"):
+        DdrModel(outstanding=0)
+
+
+def test_a_failing_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALCONET_CACHE", str(tmp_path))
+    bad = tmp_path / "bad.v"
+    bad.write_text("module bad(input x) endmodule")
+    with pytest.raises(FalconetError, match=r"Verilator failed; see .*build\.log") as e:
+        build_library(bad, "bad", lanes=8, trace=False)
+    assert "syntax error" in Path(str(e.value).split("see ")[1]).read_text()
