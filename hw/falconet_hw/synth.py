@@ -1,0 +1,137 @@
+"""Synthesis for 7-series with yosys: what the machine costs, and which nets are too heavy.
+
+``python -m falconet_hw.synth --preset pynq-z2`` writes build/synth/PRESET.json and prints a
+table. No place and route: the figures say whether the machine fits, and the fan-out whether it
+has a chance to be fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from falconet.isa import FalconetError, preset
+from falconet_hw.verilog import find_yosys, write_verilog
+
+__all__ = ["BARS", "count_cells", "count_fanout", "synthesise"]
+
+BARS = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
+"""What the machine may cost on an XC7Z020."""
+
+_LUTS = {
+    **{f"LUT{i}": 1 for i in range(1, 7)},
+    "SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2,
+    "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4, "RAM32M": 4, "RAM64M": 4,
+}
+_FFS = ("FDRE", "FDSE", "FDCE", "FDPE")
+_CLOCK_PINS = ("C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK")
+_PASS = re.compile(r"^\d+\.\d+\. Executing (\w+) pass")
+
+
+def count_cells(cells: Mapping[str, int]) -> dict[str, float]:
+    """Resources from numbers of cells by type. Two small LUTs are counted as two."""
+    return {
+        "dsp": cells.get("DSP48E1", 0),
+        "lut": sum(n * cells.get(t, 0) for t, n in _LUTS.items()),
+        "ff": sum(cells.get(t, 0) for t in _FFS),
+        "bram36": cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
+    }
+
+
+def count_fanout(module: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Nets of a netlist (a module of yosys' JSON) with their input pins, the heaviest first.
+
+    Clock nets are left out.
+    """
+    sinks: Counter[int] = Counter()
+    clocks: set[int] = set()
+    for cell in module["cells"].values():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] == "input":
+                wires = [b for b in bits if isinstance(b, int)]
+                sinks.update(wires)
+                if pin in _CLOCK_PINS:
+                    clocks.update(wires)
+    names: dict[int, str] = {}
+    for name, net in module["netnames"].items():
+        for i, bit in enumerate(net["bits"]):
+            label = name if len(net["bits"]) == 1 else f"{name}[{i}]"
+            old = names.get(bit)
+            if old is None or (label.startswith("$"), len(label)) < (old.startswith("$"), len(old)):
+                names[bit] = label
+    return [
+        (names.get(bit, f"net {bit}"), n) for bit, n in sinks.most_common() if bit not in clocks
+    ]
+
+
+def _run_yosys(script: str, log: Path) -> None:
+    start = time.monotonic()
+    with log.open("w") as out, subprocess.Popen(
+        [find_yosys(), "-p", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:
+        assert process.stdout is not None
+        last = ""
+        for line in process.stdout:
+            out.write(line)
+            found = _PASS.match(line)
+            if found and found[1] != last:
+                last = found[1]
+                seconds = time.monotonic() - start
+                print(f"\r{seconds:6.0f} s  {last:<24}", end="", file=sys.stderr, flush=True)
+    print(f"\r{time.monotonic() - start:6.0f} s  {'done':<24}", file=sys.stderr)
+    if process.returncode:
+        raise FalconetError(f"yosys failed; the last lines of {log} say why")
+
+
+def synthesise(name: str, directory: str | Path = "build/synth") -> dict[str, Any]:
+    """Synthesise preset ``name``; write and return the report."""
+    directory = Path(directory)
+    source = directory / f"{name}.v"
+    netlist = directory / f"{name}.netlist.json"
+    write_verilog(preset(name), source)
+    _run_yosys(
+        f"read_verilog {source}; "
+        "synth_xilinx -family xc7 -top falconet -flatten -noiopad -noclkbuf; "
+        f"write_json {netlist}",
+        directory / f"{name}.log",
+    )
+    module = json.loads(netlist.read_text())["modules"]["falconet"]
+    cells = Counter(cell["type"] for cell in module["cells"].values())
+    fanout = count_fanout(module)
+    report = {
+        "preset": name, **count_cells(cells), "max_fanout": fanout[0][1],
+        "fanout_top10": fanout[:10], "cells": dict(sorted(cells.items())),
+    }
+    (directory / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m falconet_hw.synth", description=__doc__)
+    parser.add_argument("--preset", default="pynq-z2", help="machine (default: %(default)s)")
+    args = parser.parse_args(argv)
+    report = synthesise(args.preset)
+    failed = [k for k, bar in BARS.items() if report[k] > bar]
+    print(f"{args.preset} on XC7Z020{'used':>12}{'bar':>8}")
+    for key in ("dsp", "bram36", "lut", "ff", "max_fanout"):
+        bar = BARS.get(key, "")
+        print(f"  {key:<17}{report[key]:>12g}{bar:>8}{'  too many' if key in failed else ''}")
+    print("heaviest nets")
+    for net, n in report["fanout_top10"]:
+        print(f"  {n:>6}  {net}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except FalconetError as e:
+        sys.exit(f"error: {e}")
