@@ -7,8 +7,8 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
-from falconet.isa import Arch
 
+from falconet.isa import Arch
 from falconet_hw.layout import WriteBus
 
 __all__ = ["READERS", "READ_LATENCY", "WRITERS", "Scratchpad", "bank_of"]

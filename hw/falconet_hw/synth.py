@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from falconet.isa import FalconetError, preset
 from falconet_hw.verilog import find_yosys, write_verilog
 
-__all__ = ["BARS", "count_cells", "count_fanout", "synthesise"]
+__all__ = ["BARS", "count_blocks", "count_cells", "count_fanout", "synthesise"]
 
 BARS = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
 """What the machine may cost on an XC7Z020."""
@@ -72,6 +72,43 @@ def count_fanout(module: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
+def count_blocks(module: Mapping[str, Any], top: str = "machine") -> dict[str, dict[str, float]]:
+    """Resources of each block directly below instance ``top`` of a flattened netlist.
+
+    A good guess: a cell belongs to the block that its output is named after (one of them, where
+    the same net has names in several); one without a name, as most LUTs are, to the block of a
+    cell that it drives.
+    """
+    block_of_bit: dict[int, str] = {}
+    for name, net in module["netnames"].items():
+        path = name.split(".")
+        if path[0] == top and len(path) > 2:
+            block_of_bit.update(dict.fromkeys(net["bits"], path[1].split("$")[0]))
+    pending, sinks = dict(module["cells"]), defaultdict(list)
+    blocks: dict[str, str] = {}
+    for name, cell in pending.items():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] == "input":
+                for bit in bits:
+                    sinks[bit].append(name)
+    found = 1
+    while found:
+        found = 0
+        for name, cell in list(pending.items()):
+            outputs = [b for pin, bits in cell["connections"].items() for b in bits
+                       if cell["port_directions"][pin] == "output"]
+            known = [block_of_bit[b] for b in outputs if b in block_of_bit]
+            known += [blocks[s] for b in outputs for s in sinks[b] if s in blocks]
+            if known:
+                blocks[name] = known[0]
+                del pending[name]
+                found += 1
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, cell in module["cells"].items():
+        counts[blocks.get(name, "other")][cell["type"]] += 1
+    return {block: count_cells(cells) for block, cells in sorted(counts.items())}
+
+
 def _run_yosys(script: str, log: Path) -> None:
     start = time.monotonic()
     with log.open("w") as out, subprocess.Popen(
@@ -85,8 +122,9 @@ def _run_yosys(script: str, log: Path) -> None:
             if found and found[1] != last:
                 last = found[1]
                 seconds = time.monotonic() - start
-                print(f"\r{seconds:6.0f} s  {last:<24}", end="", file=sys.stderr, flush=True)
-    print(f"\r{time.monotonic() - start:6.0f} s  {'done':<24}", file=sys.stderr)
+                end = "\r" if sys.stderr.isatty() else "\n"
+                print(f"{seconds:6.0f} s  {last:<24}", end=end, file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - start:6.0f} s  {'done':<24}", file=sys.stderr)
     if process.returncode:
         raise FalconetError(f"yosys failed; the last lines of {log} say why")
 
@@ -108,7 +146,8 @@ def synthesise(name: str, directory: str | Path = "build/synth") -> dict[str, An
     fanout = count_fanout(module)
     report = {
         "preset": name, **count_cells(cells), "max_fanout": fanout[0][1],
-        "fanout_top10": fanout[:10], "cells": dict(sorted(cells.items())),
+        "fanout_top10": fanout[:10], "blocks": count_blocks(module),
+        "cells": dict(sorted(cells.items())),
     }
     (directory / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
@@ -119,15 +158,26 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="pynq-z2", help="machine (default: %(default)s)")
     args = parser.parse_args(argv)
     report = synthesise(args.preset)
-    failed = [k for k, bar in BARS.items() if report[k] > bar]
-    print(f"{args.preset} on XC7Z020{'used':>12}{'bar':>8}")
+    _print_report(report)
+    return 1 if _failed(report) else 0
+
+
+def _failed(report: Mapping[str, Any]) -> list[str]:
+    return [k for k, bar in BARS.items() if report[k] > bar]
+
+
+def _print_report(report: Mapping[str, Any]) -> None:
+    failed = _failed(report)
+    print(f"{report['preset'] + ' on XC7Z020':<22}{'used':>10}{'bar':>8}")
     for key in ("dsp", "bram36", "lut", "ff", "max_fanout"):
         bar = BARS.get(key, "")
-        print(f"  {key:<17}{report[key]:>12g}{bar:>8}{'  too many' if key in failed else ''}")
+        print(f"  {key:<20}{report[key]:>10g}{bar:>8}{'  too many' if key in failed else ''}")
+    print(f"{'block':<12}{'dsp':>8}{'bram36':>8}{'lut':>8}{'ff':>8}")
+    for block, used in report["blocks"].items():
+        print(f"  {block:<10}" + "".join(f"{used[k]:>8g}" for k in ("dsp", "bram36", "lut", "ff")))
     print("heaviest nets")
     for net, n in report["fanout_top10"]:
         print(f"  {n:>6}  {net}")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

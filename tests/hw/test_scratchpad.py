@@ -7,6 +7,7 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
+
 from falconet.isa import preset
 from falconet_hw.scratchpad import READ_LATENCY, READERS, WRITERS, Scratchpad, bank_of
 
