@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Mux, ResetSignal, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,7 +73,7 @@ class VectorLoops(wiring.Component):
         window = data.View(instruction_layout(Window), self.instr.payload)
         eltw = data.View(instruction_layout(Elementwise), self.instr.payload)
         is_eltw = window.opcode == Elementwise.opcode
-        shared = {f.name for f in Elementwise.fields}
+        shared = [f.name for f in Elementwise.fields]
         fixed = {
             "n_ky": 1, "n_kx": eltw.n_src, "fresh": (1 << self.arch.taps) - 1, "op": 0,
             "skip": 0, "every": 1, "w_k_step": 1,
@@ -100,7 +100,7 @@ class VectorLoops(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # Two registers of the same meaning share the sinks; reset tells them apart.
+        # Two registers of the same meaning share the sinks; the way of the reset tells them apart.
         idle, idle_too = Signal(init=1), Signal(init=1, reset_less=True)
         s, load = self._decode(m, idle, idle_too)
         n_params = self.arch.vector_param_words
@@ -126,7 +126,7 @@ class VectorLoops(wiring.Component):
         with m.If(load | done):
             m.d.sync += running.eq(load)
         still_idle = Mux(idle, ~self.instr.valid, drain[1])
-        m.d.sync += [idle.eq(still_idle), idle_too.eq(still_idle)]
+        m.d.sync += [idle.eq(still_idle), idle_too.eq(still_idle | ResetSignal())]
         m.d.comb += self.instr.ready.eq(idle)
 
         # Weights: words of parameters, then of taps; which of a window, and of the block.

@@ -22,7 +22,7 @@ __all__ = ["run", "settings"]
 
 _BUILD = Path(__file__).parents[2] / "build" / "cocotb"
 _SETTINGS = "FALCONET_BENCH"
-_BUILD_ARGS = ["-Wno-fatal", "--output-split", "0", "-CFLAGS", "-O2"]
+_BUILD_ARGS = ["-Wno-fatal", "--output-split", "0", "-CFLAGS", "-O1"]
 
 cocotb_tools.runner.MAX_PARALLEL_BUILD_JOBS = 1
 

@@ -274,10 +274,29 @@ async def full_speed(dut: object) -> None:
         assert took <= work + 45
 
 
+@cocotb.test()
+async def reset_at_work(dut: object) -> None:
+    """Whatever is under way at a reset leaves no trace in what runs afterwards."""
+    bench, rng, arch, s = await make_bench(dut)
+    for _ in range(s["rounds"]):
+        bench.pending.extend(random_round(rng, arch, s["instructions"]).program)
+        for _ in range(rng.randint(20, 300)):
+            await bench.cycle()
+        await FallingEdge(bench.dut.clk)
+        bench.pending.clear()
+        bench.offered = False
+        bench.dut.instr__valid.value = bench.dut.load__valid.value = 0
+        bench.dut.rst.value = 1
+        await FallingEdge(bench.dut.clk)
+        bench.dut.rst.value = 0
+        await play(bench, rng, arch, s["instructions"])
+
+
 @pytest.mark.parametrize("name", ["tiny", "pynq-z2"])
 @pytest.mark.parametrize("testcase, stall, rounds", [
-    ("random_programs", 0.3, 6), ("full_speed", 0.0, 2),
+    ("random_programs", 0.3, 4), ("full_speed", 0.0, 2), ("reset_at_work", 0.2, 3),
 ])
+@pytest.mark.timeout(400)
 def test_vector_engine(name: str, testcase: str, stall: float, rounds: int) -> None:
     run(
         VectorEngine(preset(name), read_latency=READ_LATENCY),
