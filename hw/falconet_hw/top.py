@@ -9,7 +9,6 @@ from amaranth import (
     ClockSignal,
     DomainRenamer,
     Module,
-    ResetInserter,
     ResetSignal,
     Signal,
 )
@@ -105,7 +104,7 @@ class Falconet(Component):
         write0 = WriteMaster(arch=arch)
         engines = {Engine.LOAD: load, Engine.MAC: mac, Engine.VEC: vec, Engine.STORE: store}
 
-        # Every stage of these two chains resets one block.
+        # Every stage of these two chains resets one block: a domain each, all of one clock.
         for reset, chain in (
             (rst, {"registers": registers, "control": control}),
             (control.clear, {
@@ -116,7 +115,10 @@ class Falconet(Component):
         ):
             for name, block in chain.items():
                 reset = delay(m, reset, 1, name=f"reset_{name}")
-                m.submodules[name] = ResetInserter(reset)(block)
+                domain = ClockDomain(name)
+                m.domains += domain
+                m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+                m.submodules[name] = DomainRenamer(name)(block)
 
         # Control and what stops when it says so.
         connect(m, flipped(self.axil), registers.axil)
