@@ -1,6 +1,6 @@
 """Verilog to a shared library: Verilator, a C++ compiler, and a cache.
 
-Products lie in ``$FALCONET_CACHE`` or ``./build``, under ``rtl/<name>-<key>/``; the key is a hash
+Products lie in ``falconet.isa.build_folder()``, under ``rtl/<name>-<key>/``; the key is a hash
 of everything that goes in, so a library is never stale.
 """
 
@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, FalconetError
+from falconet.isa import Arch, FalconetError, build_folder
 
-__all__ = ["build_library", "cache_dir", "machine_library", "source_key"]
+__all__ = ["build_library", "machine_library", "source_key"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR_FLAGS = (
@@ -28,10 +28,6 @@ VERILATOR_FLAGS = (
     "--x-assign", "fast", "--x-initial", "fast", "--noassert",
 )
 COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-strict-aliasing", "-w")
-
-
-def cache_dir() -> Path:
-    return Path(os.environ.get("FALCONET_CACHE") or "build")
 
 
 def _digest(*parts: bytes | str) -> str:
@@ -121,7 +117,7 @@ def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
         verilog.read_bytes(), HARNESS.read_bytes(), version, compiler, _processor(),
         *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
     )
-    folder = cache_dir() / "rtl" / f"{name}-{key}"
+    folder = build_folder() / "rtl" / f"{name}-{key}"
     library = folder / "machine.so"
     if library.exists():
         return library
@@ -152,7 +148,7 @@ def _compile(compiler: str, include: Path, folder: Path, defines: tuple[str, ...
     sources += [HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
     for i, source in enumerate(sources):
         # Verilator's slow files run once, at the start.
-        level = "-O0" if "Slow" in source.name else "-O3"
+        level = "-O0" if "Slow" in source.name else "-O2"
         _say(f"compiling {source.name} ({i + 1} of {len(sources)})")
         objects.append(str(cpp / f"{source.stem}.o"))
         _run([compiler, *flags, level, "-c", str(source), "-o", objects[-1]], log, "the compiler")
@@ -175,7 +171,7 @@ def source_key(arch: Arch) -> str:
 
 def machine_library(arch: Arch) -> Path:
     """The library of ``falconet_hw``'s machine, with trace; Verilog is written if need be."""
-    path = cache_dir() / "rtl" / f"{arch.name}-{source_key(arch)}.v"
+    path = build_folder() / "rtl" / f"{arch.name}-{source_key(arch)}.v"
     if not path.exists():
         with _locked(path.with_suffix(".lock")):
             if not path.exists():
