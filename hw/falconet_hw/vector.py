@@ -59,8 +59,8 @@ class VectorResult(data.StructLayout):
 class VectorWeights(wiring.Component):
     """Vector weight memory: ``vector_words`` words of ``taps * lanes`` bytes.
 
-    Lane word ``j`` of word ``w`` is written at address ``w * taps + j``; a write that transfers in
-    any cycle before the read's address is seen by it, two cycles later at the latest.
+    Lane word ``j`` of word ``w`` is written at address ``w * taps + j`` (modulo the size). A word
+    read by an ``addr`` that comes two or more cycles after a lane word's ``load`` has it.
 
     Members
     -------
