@@ -11,23 +11,16 @@ from typing import Any
 import onnx
 import onnxruntime
 
+from falconet.isa import build_folder
 from falconet_models import zoo
 from falconet_models.data import calibration_images
 from falconet_models.quantize import quantize
 
-__all__ = ["build_folder", "cached_float", "cached_quantised"]
+__all__ = ["cached_float", "cached_quantised"]
 
 _SOURCES = (
     "bias_correction", "calibration", "equalise", "prepare", "preprocess", "qdq", "quantize",
 )
-
-
-def build_folder() -> Path:
-    """``$FALCONET_BUILD``, else ``build`` in the checkout, else ``build`` right here."""
-    if "FALCONET_BUILD" in os.environ:
-        return Path(os.environ["FALCONET_BUILD"])
-    checkout = Path(__file__).resolve().parents[2]
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "build"
 
 
 def _store(model: onnx.ModelProto, path: Path) -> None:

@@ -146,7 +146,7 @@ def test_model_in_cycles() -> None:
 
 
 def test_a_failing_build_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FALCONET_CACHE", str(tmp_path))
+    monkeypatch.setenv("FALCONET_BUILD", str(tmp_path))
     bad = tmp_path / "bad.v"
     bad.write_text("module bad(input x) endmodule")
     with pytest.raises(FalconetError, match=r"Verilator failed; see .*build\.log") as e:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,14 @@ from numpy.typing import NDArray
 
 import falconet.isa
 from falconet.commands.console import working
-from falconet.isa import Arch, FalconetError, Program, preset
+from falconet.isa import Arch, FalconetError, Program, build_folder, preset
 
 __all__ = [
     "BUILD", "DEFAULT_PRESET", "NetworkInput", "compiled", "image_of", "network_input",
     "program_of", "quantised_of",
 ]
 
-BUILD = Path(os.environ.get("FALCONET_CACHE", "build"))
+BUILD = build_folder()
 """Where things that are made go, cached ones too."""
 DEFAULT_PRESET = "pynq-z2"
 

@@ -22,6 +22,7 @@ from falconet.isa.instructions import (
     Store,
     Window,
 )
+from falconet.isa.paths import build_folder
 from falconet.isa.registers import (
     MAGIC,
     REGISTERS,
@@ -36,7 +37,7 @@ from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift
 __all__ = [
     "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Control", "Dst",
     "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Instruction", "Load",
-    "LoadImage", "Mac", "Program", "Register", "Segment", "Status", "Store", "Window", "decode",
-    "instruction_classes", "output_stage", "pack_pair", "preset", "register",
-    "round_half_even_shift", "unpack_pair",
+    "LoadImage", "Mac", "Program", "Register", "Segment", "Status", "Store", "Window",
+    "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
+    "register", "round_half_even_shift", "unpack_pair",
 ]
