@@ -176,7 +176,7 @@ def test_time_out_names_what_each_engine_waits_for(hopeless: bool) -> None:
     driver._timeout = 0.0 if not hopeless else 60.0
     bus.hopeless = hopeless
     driver.load(program)
-    with pytest.raises(FalconetError, match=r"did not end in time: LOAD at instruction 1 \(LOAD"):
+    with pytest.raises(FalconetError, match=r"did not end in time: LOAD at instruction 2 \(LOAD"):
         driver.run(random_inputs(program))
     assert bus.log[-1] == ("CONTROL", 2)
 
