@@ -16,7 +16,7 @@ from PIL import Image
 
 from falconet.cli import EXTRAS, main
 from falconet.compiler import compile_graph
-from falconet.isa import PRESETS, Program, preset
+from falconet.isa import PRESETS, Arch, Mac, Program, preset
 
 Capture = pytest.CaptureFixture[str]
 
@@ -88,6 +88,9 @@ MISTAKES = [
     ("detect noise.png --model net.flc", "program 'net': its outputs are not described"),
     ("classify noise.png --model net.flc", "program 'net': its outputs are not described"),
     ("classify noise.png --model damaged.flc", "damaged.flc: checksum mismatch"),
+    ("compare nothing.flc", "nothing.flc: no such file"),
+    ("compare net.flc --image small.npz", "small.npz: input 'x' is int8 [3, 11, 12]"),
+    ("compare net.flc --reference", "net.flc: a program file does not hold its ONNX model"),
     ("bench nothing.flc", "nothing.flc: no such file"),
     ("report text.txt", "text.txt: not an ONNX file"),
 ]
@@ -145,6 +148,27 @@ def test_run_json_is_all_of_stdout(capsys: Capture) -> None:
     assert main("run net.flc x.npz --json".split()) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["model"] == "net" and found["preset"] == "tiny" and found["device"] == "golden"
+
+
+def test_compare(capsys: Capture) -> None:
+    assert main("compare net.flc --device iss".split()) == 0
+    assert "every tile of" in capsys.readouterr().out
+    assert main("compare net.flc --image x.npz --device iss --json".split()) == 0
+    assert json.loads(capsys.readouterr().out)["equal"] is True
+
+
+def test_compare_names_the_place(folder: Path, capsys: Capture) -> None:
+    """A program whose code was changed, checksum mended, differs from its own golden model."""
+    program = Program.load("net.flc")
+    size = Arch.INSTRUCTION_BYTES
+    instructions = program.instructions()
+    at = next(i for i, ins in enumerate(instructions) if isinstance(ins, Mac))
+    changed = instructions[at].replace(zp=instructions[at].zp ^ 1).encode()
+    code = program.code[: at * size] + changed + program.code[(at + 1) * size :]
+    Program(program.arch, code, program.header).save("changed.flc")
+    assert main("compare changed.flc --device iss".split()) == 1
+    err = capsys.readouterr().err
+    assert f"instruction {at} (MAC" in err and "row" in err and "Traceback" not in err
 
 
 def test_inspect(capsys: Capture) -> None:

@@ -18,7 +18,7 @@ from falconet.commands.machines import (
     require_equal,
     run_on,
 )
-from falconet.commands.sources import image_of, network_input, program_of
+from falconet.commands.sources import image_of, inputs_of, network_input, program_of
 from falconet.isa import FalconetError, Program
 
 __all__ = ["register"]
@@ -172,30 +172,6 @@ def classify(
         results.print(line)
 
 
-def _tensors(program: Program, source: str) -> dict[str, NDArray[np.int8]]:
-    """Stored input tensors from an .npz file, or a photograph."""
-    if Path(source).suffix != ".npz":
-        return dict(network_input(program, image_of(source)).as_dict())
-    try:
-        with np.load(source) as archive:
-            given = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as e:
-        reason = getattr(e, "strerror", None) or e
-        raise FalconetError(f"{source}: not a readable .npz file ({reason})") from None
-    tensors = {}
-    for t in program.header["inputs"]:
-        name, shape = t["name"], tuple(t["shape"])
-        if name not in given:
-            raise FalconetError(f"{source}: input '{name}' is missing; store it as int8 "
-                                f"{list(shape)}")
-        value = given[name]
-        if value.dtype != np.int8 or value.shape != shape:
-            raise FalconetError(f"{source}: input '{name}' is {value.dtype} {list(value.shape)}; "
-                                f"store it as int8 {list(shape)}")
-        tensors[name] = value
-    return tensors
-
-
 def run(
     program: Annotated[str, typer.Argument(help="Program file, QDQ ONNX or zoo name.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture or an .npz file.")],
@@ -209,7 +185,7 @@ def run(
 ) -> None:
     """Run a program and save or summarise its raw outputs."""
     loaded = program_of(program, preset)
-    result, proof = run_checked(loaded, device, _tensors(loaded, source), verify)
+    result, proof = run_checked(loaded, device, inputs_of(loaded, source), verify)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         np.savez(output, **result.outputs)

@@ -16,8 +16,8 @@ from falconet.commands.console import working
 from falconet.isa import Arch, FalconetError, Program, build_folder, preset
 
 __all__ = [
-    "BUILD", "DEFAULT_PRESET", "NetworkInput", "compiled", "image_of", "network_input",
-    "program_of", "quantised_of",
+    "BUILD", "DEFAULT_PRESET", "NetworkInput", "compiled", "image_of", "inputs_of", "is_program",
+    "network_input", "program_of", "quantised_of",
 ]
 
 BUILD = build_folder()
@@ -27,7 +27,10 @@ DEFAULT_PRESET = "pynq-z2"
 Int8 = NDArray[np.int8]
 
 
-def _is_program(path: Path) -> bool:
+def is_program(path: Path) -> bool:
+    """Whether ``path`` is a file that begins as a program file does."""
+    if not path.is_file():
+        return False
     with path.open("rb") as f:
         return f.read(8) == b"FALCONET"
 
@@ -83,7 +86,7 @@ def program_of(model: str, preset_name: str | None, *, cache: bool = True) -> Pr
         If a program file was made for another machine than the preset asked for.
     """
     path = Path(model)
-    if path.is_file() and _is_program(path):
+    if is_program(path):
         program = Program.load(path)
         if preset_name is not None and program.arch.hash != preset(preset_name).hash:
             raise FalconetError(
@@ -143,3 +146,27 @@ def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
     )
     stored, frame = prepare(image)
     return NetworkInput(first["name"], np.ascontiguousarray(stored.transpose(2, 0, 1)), frame)
+
+
+def inputs_of(program: Program, source: str) -> dict[str, Int8]:
+    """Stored input tensors from an .npz file, or a photograph."""
+    if Path(source).suffix != ".npz":
+        return dict(network_input(program, image_of(source)).as_dict())
+    try:
+        with np.load(source) as archive:
+            given = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or e
+        raise FalconetError(f"{source}: not a readable .npz file ({reason})") from None
+    tensors = {}
+    for t in program.header["inputs"]:
+        name, shape = t["name"], tuple(t["shape"])
+        if name not in given:
+            raise FalconetError(f"{source}: input '{name}' is missing; store it as int8 "
+                                f"{list(shape)}")
+        value = given[name]
+        if value.dtype != np.int8 or value.shape != shape:
+            raise FalconetError(f"{source}: input '{name}' is {value.dtype} {list(value.shape)}; "
+                                f"store it as int8 {list(shape)}")
+        tensors[name] = value
+    return tensors
