@@ -12,6 +12,7 @@ from falconet.compiler.lower import lower
 from falconet.compiler.plan import make_plan
 from falconet.compiler.schedule import make_schedule
 from falconet.isa import Engine, FalconetError, Program, Segment, preset, unpack_pair
+from falconet_sim.hazards import check_hazards
 
 GRAPHS = {
     "operators": lambda: networks.zoo_of_operators(),
@@ -34,6 +35,14 @@ def test_waits_point_backwards(program: Program) -> None:
             assert getattr(ins, f"wait_{e.name.lower()}") <= issued[e]
         if ins.engine is not None:
             issued[ins.engine] += 1
+
+
+def test_waits_cover_every_dependency(program: Program) -> None:
+    random = np.random.default_rng(0)
+    check_hazards(program, {
+        t["name"]: random.integers(-128, 128, t["shape"]).astype(np.int8)
+        for t in program.header["inputs"]
+    })
 
 
 def test_program_file_survives(program: Program) -> None:
