@@ -4,7 +4,11 @@ Addresses in the scratchpad count *words* (one pixel of one channel block, ``lan
 are 16 bits wide; all address arithmetic is modulo 2**16. A *view* of a tensor is
 ``base + R + x * x_step + b * b_step``, where the row offset ``R = row + y * y_step (+ ky *
 ky_step)`` is taken modulo ``ring`` when ``ring`` is not 0: rows live in a ring. With a ring,
-``row`` and the row steps are smaller than ``ring``.
+``row`` and the row steps in use are smaller than ``ring``.
+
+Scratchpad addresses that are read or written must exist; addresses in the two weight memories wrap
+at their depth. ``lo <= hi``. An accumulator, its bias and their sum each fit ``acc_bits``. DDR
+runs, not only ``offset``, are multiples of 8 bytes and of ``lanes``.
 """
 
 from __future__ import annotations
@@ -118,7 +122,8 @@ class Window(Instruction):
     *Sliding* (kernel width ``w <= taps``, dilation 1): columns are input columns, ``n_kx = 1``,
     ``fresh = 1 << (taps - w)``, ``skip = w - 1``, ``every = stride``; weights right-aligned in the
     tap word. *Direct* (any window): columns are output columns, ``fresh = 1 << (taps - 1)``,
-    ``skip = 0``, ``every = 1``; weights in the last tap.
+    ``skip = 0``, ``every = 1``; weights in the last tap. ``skip`` covers the chain, so that what
+    ``A`` held before the first column never shows.
 
     Vector weight words of block ``b`` start at ``w_base + b * w_b_step``: 16 bytes a lane of
     parameters as for MAC, then the tap words. Byte ``(p * lanes + i) * 2 + k`` of a tap word
