@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 __all__ = ["Step", "print_json", "results", "status", "working"]
 
+_WORTH_A_LINE = 0.5  # seconds
+
 results = Console(highlight=False, soft_wrap=True, markup=False,
                   width=None if sys.stdout.isatty() else 160)
 status = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -40,7 +42,8 @@ class Step:
 def working(what: str) -> Iterator[Step]:
     """Show that a long step is under way.
 
-    On a terminal a bar, replaced by one line with the time taken; elsewhere that line alone.
+    On a terminal a bar, replaced by one line with the time taken; elsewhere that line alone. A step
+    that took no time to speak of leaves nothing.
     """
     began = time.perf_counter()
     columns = (TextColumn("  {task.description:<44}", markup=False), BarColumn(24),
@@ -48,4 +51,6 @@ def working(what: str) -> Iterator[Step]:
     with Progress(*columns, console=status, transient=True,
                   disable=not status.is_terminal) as bar:
         yield Step(bar, what)
-    status.print(f"  {what:<44} {time.perf_counter() - began:6.1f} s", markup=False)
+    seconds = time.perf_counter() - began
+    if seconds >= _WORTH_A_LINE:
+        status.print(f"  {what:<44} {seconds:6.1f} s", markup=False)

@@ -17,11 +17,13 @@ from falconet.commands.machines import LABELS, DeviceName, make_device, require_
 from falconet.commands.sources import (
     BUILD,
     DEFAULT_PRESET,
+    compiled,
+    is_program,
     network_input,
     program_of,
     quantised_of,
 )
-from falconet.isa import FalconetError, Program
+from falconet.isa import FalconetError, Program, preset
 
 __all__ = ["register"]
 
@@ -34,13 +36,20 @@ def _photographs(count: int, program: Program) -> dict[str, Any]:
     return dict(list(images.items())[:count])
 
 
-def measure(model: str, preset: str | None, images: int) -> tuple[dict[str, Any], Program, Any]:
-    """The figures of one network on one machine, its program, and the traced run of the RTL."""
-    if not Path(model).is_file():
-        quantised_of(model)  # so that compile_s is the compiler's time alone
-    began = time.perf_counter()
-    program = program_of(model, preset, cache=False)
-    compile_s = time.perf_counter() - began
+def measure(model: str, preset_name: str | None, images: int
+            ) -> tuple[dict[str, Any], Program, Any]:
+    """The figures of one network on one machine, its program, and the traced run of the RTL.
+
+    ``compile_s`` is None for a program file.
+    """
+    path, compile_s = Path(model), None
+    if is_program(path):
+        program = program_of(model, preset_name)
+    else:
+        source, arch = quantised_of(model), preset(preset_name or DEFAULT_PRESET)
+        began = time.perf_counter()
+        program = compiled(source, arch, path.stem if path.is_file() else model, cache=False)
+        compile_s = round(time.perf_counter() - began, 2)
     devices = {d: make_device(d, program) for d in DeviceName}
     first: Any = None
     different = []
@@ -54,7 +63,7 @@ def measure(model: str, preset: str | None, images: int) -> tuple[dict[str, Any]
             except FalconetError as e:
                 different.append(f"{name}: {e}")
     return {**figures(program, first), "equal": not different, "different": different,
-            "compile_s": round(compile_s, 2), "simulate_s": round(first.seconds, 2),
+            "compile_s": compile_s, "simulate_s": round(first.seconds, 2),
             "images": images}, program, first
 
 
@@ -93,14 +102,14 @@ def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
 def headline(found: dict[str, Any]) -> list[str]:
     """The figures of the whole network, with everything that they depend on."""
     devices = "golden = ISS = RTL" if found["equal"] else "the devices differ"
+    made = f"compiled in {found['compile_s']} s, " if found["compile_s"] is not None else ""
     return [
         f"{found['model']}: {found['macs'] / 1e6:.1f} M MACs, {found['cycles']:,} cycles, "
         f"{found['utilisation']:.1%} of {found['mac_per_cycle']} MAC/cycle, "
         f"{found['fps']:.1f} frames/s, {found['bytes'] / 1e6:.2f} MB of DDR traffic",
         f"preset {found['preset']} at {found['clock_mhz']:g} MHz; {found['ddr']}; "
         "simulated, not silicon",
-        f"{devices} on {found['images']} image(s); compiled in {found['compile_s']} s, "
-        f"simulated in {found['simulate_s']} s",
+        f"{devices} on {found['images']} image(s); {made}simulated in {found['simulate_s']} s",
     ]
 
 
@@ -146,7 +155,7 @@ Images = Annotated[int, typer.Option(min=1, help="Photographs to compare the dev
 
 def bench(
     model: ModelArgument,
-    preset: PresetName = None,
+    preset_name: PresetName = None,
     images: Images = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     page: Annotated[
@@ -154,7 +163,7 @@ def bench(
     ] = None,
 ) -> None:
     """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer."""
-    found, program, _ = measure(model, preset, images)
+    found, program, _ = measure(model, preset_name, images)
     if page is not None:
         name = f"{found['model']} {program.arch.name}"
         text = (f"## {found['model']} on {program.arch.name}\n\n"
@@ -178,7 +187,7 @@ def bench(
 
 def report(
     model: ModelArgument,
-    preset: PresetName = None,
+    preset_name: PresetName = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder (default: build/report/...).")
     ] = None,
@@ -188,7 +197,7 @@ def report(
     from falconet_sim.ddr import DdrModel
     from falconet_sim.profile import layer_profiles, spans
 
-    found, program, run = measure(model, preset, 1)
+    found, program, run = measure(model, preset_name, 1)
     name, arch = str(found["model"]), program.arch
     folder = output or BUILD / "report" / f"{name}-{arch.name}"
     folder.mkdir(parents=True, exist_ok=True)
