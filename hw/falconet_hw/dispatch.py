@@ -13,7 +13,7 @@ from amaranth.utils import ceil_log2
 from falconet.isa import INSTRUCTION_BITS, Arch, End, Engine, instruction_classes
 from falconet_hw.layout import instruction_layout
 
-__all__ = ["Dispatch", "EngineQueue", "waits_met"]
+__all__ = ["Dispatch", "EngineQueue", "illegal_field", "waits_met"]
 
 
 def waits_met(word: Value, retired: Sequence[Value]) -> Value:
@@ -22,6 +22,19 @@ def waits_met(word: Value, retired: Sequence[Value]) -> Value:
     return ~Cat(
         (retired[e][:16] - header[f"wait_{e.name.lower()}"])[15] for e in Engine
     ).any()
+
+
+def illegal_field(word: Value) -> Value:
+    """Whether a field whose range the contract narrows is outside of it."""
+    opcode = data.View(instruction_layout(End), word).opcode
+    bad: list[Value] = []
+    for cls in instruction_classes():
+        view = data.View(instruction_layout(cls), word)
+        wrong = [view[f.name] < f.minimum for f in cls.layout if f.minimum is not None]
+        wrong += [view[f.name] > f.maximum for f in cls.layout if f.maximum is not None]
+        if wrong:
+            bad.append((opcode == cls.opcode) & Cat(wrong).any())
+    return Cat(bad).any()
 
 
 def _width(engine: Engine) -> int:
@@ -94,9 +107,9 @@ class EngineQueue(Component):
 class Dispatch(Component):
     """Routes instructions to four queues and counts what the engines have retired.
 
-    Takes an instruction a cycle; it stalls while the queue of the instruction at its input is
-    full. An instruction with an unknown opcode, END included, is not taken: ``bad_opcode`` stays
-    up until reset.
+    An instruction is checked in the cycle after it is offered, and taken then; it stalls while
+    its queue is full. One with an unknown opcode (END included) or an illegal field is not taken:
+    ``bad_opcode`` or ``bad_field`` stays up until reset.
 
     Parameters
     ----------
@@ -120,6 +133,8 @@ class Dispatch(Component):
         Take and offer nothing more.
     bad_opcode: Out(1)
         The instruction at the input has an unknown opcode.
+    bad_field: Out(1)
+        The instruction at the input has a field outside its range.
     index: Out(32)
         Number of instructions taken, so the index of the one at the input.
     """
@@ -136,12 +151,22 @@ class Dispatch(Component):
             "idle": Out(1),
             "halt": In(1),
             "bad_opcode": Out(1),
+            "bad_field": Out(1),
             "index": Out(32),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         opcode = data.View(instruction_layout(End), self.instr.payload).opcode
+        seen, illegal, pass_on = Signal(), Signal(), Signal()
+        m.d.sync += [
+            seen.eq(self.instr.valid & ~self.instr.ready),
+            illegal.eq(illegal_field(self.instr.payload)),
+        ]
+        m.d.comb += [
+            pass_on.eq(seen & ~illegal & ~self.halt),
+            self.bad_field.eq(self.instr.valid & seen & illegal),
+        ]
         accepts: list[Value] = []
         routes: list[Value] = []
         matches: list[Value] = []
@@ -152,9 +177,9 @@ class Dispatch(Component):
             out = self.engines[e]
             m.d.comb += [
                 route.eq(opcode.matches(*opcodes)),
-                accept.eq(queue.i.ready & route & ~self.halt),
+                accept.eq(queue.i.ready & route & pass_on),
                 queue.i.payload.eq(self.instr.payload),
-                queue.i.valid.eq(self.instr.valid & route & ~self.halt),
+                queue.i.valid.eq(self.instr.valid & route & pass_on),
                 queue.halt.eq(self.halt),
                 *(r.eq(count[:16]) for r, count in zip(queue.retired, self.retired)),
                 out.payload.eq(queue.o.payload),

@@ -9,6 +9,7 @@ from amaranth import (
     ClockSignal,
     DomainRenamer,
     Module,
+    Mux,
     ResetSignal,
     Signal,
 )
@@ -144,11 +145,11 @@ class Falconet(Component):
                     block.segments[s].base.eq(getattr(registers, f"{s.name.lower()}_base")),
                     block.segments[s].size.eq(getattr(registers, f"{s.name.lower()}_size")),
                 ]
-        bad_opcode, *errors = control.errors
+        refused, *errors = control.errors
         m.d.comb += [
-            bad_opcode.valid.eq(dispatch.bad_opcode),
-            bad_opcode.code.eq(ErrorCode.OPCODE),
-            bad_opcode.address.eq(dispatch.index),
+            refused.valid.eq(dispatch.bad_opcode | dispatch.bad_field),
+            refused.code.eq(Mux(dispatch.bad_opcode, ErrorCode.OPCODE, ErrorCode.FIELD)),
+            refused.address.eq(dispatch.index),
             *(e.eq(b.error) for e, b in zip(errors, (load, store, read0, read1, write0, fetch))),
         ]
 

@@ -293,6 +293,7 @@ async def errors_and_recovery(dut: Any) -> None:
     for code_, registers, faults, expected, info in (
         (load * 2 + bytes(64) + end, {}, (), ErrorCode.OPCODE, 2),
         (b"\x08" + load[1:], {}, (), ErrorCode.OPCODE, 0),
+        (load * 2 + b"\x01" + bytes(63) + end, {}, (), ErrorCode.FIELD, 2),
         (load * 3 + outside + end, {}, (), ErrorCode.WINDOW, BASES[Segment.WORK] + 0x1000),
         (wrapped + end, {}, (), ErrorCode.WINDOW, BASES[Segment.INPUT] - 8),
         (read_only + end, {}, (), ErrorCode.WINDOW, BASES[Segment.INPUT] + 0x80),

@@ -7,7 +7,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from falconet.isa import Engine, Instruction, instruction_classes, preset
+from falconet.isa import Engine, Field, Instruction, Load, Store, instruction_classes, preset
 from falconet_hw.dispatch import Dispatch
 
 ARCH = preset("tiny")
@@ -104,7 +104,7 @@ def test_unknown_opcode_is_kept_out(opcode: int) -> None:
 
     async def bench(ctx) -> None:
         ctx.set(dut.instr.valid, 1)
-        ctx.set(dut.instr.payload, 4)
+        ctx.set(dut.instr.payload, int.from_bytes(Load().encode(), "little"))
         for _ in range(3):
             await ctx.tick().until(dut.instr.ready)
         ctx.set(dut.instr.payload, opcode | 0xABC << 200)
@@ -119,19 +119,48 @@ def test_unknown_opcode_is_kept_out(opcode: int) -> None:
     sim.run()
 
 
+NARROWED = [(c, f) for c in CLASSES for f in c.layout
+            if f.minimum is not None or f.maximum is not None]
+
+
+@pytest.mark.parametrize(("cls", "field"), NARROWED, ids=lambda v: getattr(v, "name", None))
+def test_illegal_field_is_kept_out(cls: type[Instruction], field: Field) -> None:
+    dut = Dispatch(arch=ARCH)
+    good = int.from_bytes(cls().encode(), "little")
+    value = 0 if field.minimum else field.maximum + 1
+    mask = (1 << field.width) - 1 << field.offset
+    bad = good & ~mask | value << field.offset
+
+    async def bench(ctx) -> None:
+        ctx.set(dut.instr.valid, 1)
+        ctx.set(dut.instr.payload, good)
+        await ctx.tick().until(dut.instr.ready)
+        assert not ctx.get(dut.bad_field)
+        ctx.set(dut.instr.payload, bad)
+        for _ in range(4):
+            await ctx.tick()
+            assert not ctx.get(dut.instr.ready) and ctx.get(dut.index) == 1
+        assert ctx.get(dut.bad_field) and not ctx.get(dut.bad_opcode)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+
+
 def test_queue_fills_to_its_depth_and_halt_withdraws() -> None:
     dut = Dispatch(arch=ARCH)
 
     async def bench(ctx) -> None:
         ctx.set(dut.instr.valid, 1)
-        ctx.set(dut.instr.payload, 6)
+        ctx.set(dut.instr.payload, int.from_bytes(Store().encode(), "little"))
         taken = 0
         for _ in range(40):
             taken += ctx.get(dut.instr.ready)
             await ctx.tick()
         assert taken == ARCH.queue_depth
         assert ctx.get(dut.engines[Engine.STORE].valid)
-        ctx.set(dut.instr.payload, 4)
+        ctx.set(dut.instr.payload, int.from_bytes(Load().encode(), "little"))
         assert ctx.get(dut.instr.ready)
         ctx.set(dut.halt, 1)
         await ctx.tick().repeat(2)

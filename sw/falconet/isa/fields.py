@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ class Engine(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One bit field. ``minimum`` narrows the legal range, e.g. to refuse a count of zero."""
+    """One bit field; ``minimum`` and ``maximum`` narrow its range. The machine checks both."""
 
     name: str
     width: int
     doc: str
     signed: bool = False
     minimum: int | None = None
+    maximum: int | None = None
     offset: int = 0
 
     @property
@@ -42,6 +44,8 @@ class Field:
 
     @property
     def hi(self) -> int:
+        if self.maximum is not None:
+            return self.maximum
         return (1 << (self.width - self.signed)) - 1
 
 
@@ -78,7 +82,7 @@ class Instruction:
             raise TypeError(f"opcode {cls.opcode} of {cls.mnemonic} is taken")
         placed, at = [], 0
         for f in (*HEADER, *cls.fields):
-            placed.append(Field(f.name, f.width, f.doc, f.signed, f.minimum, at))
+            placed.append(dataclasses.replace(f, offset=at))
             at += f.width
         if at > INSTRUCTION_BITS:
             raise TypeError(f"{cls.mnemonic} needs {at} bits, more than {INSTRUCTION_BITS}")

@@ -193,7 +193,7 @@ class Load(Instruction):
     """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory."""
 
     mnemonic, opcode, engine = "LOAD", 4, Engine.LOAD
-    fields = (*_DDR, Field("dst", 3, "memory that is written"), *_BOX)
+    fields = (*_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX)
 
 
 class LoadImage(Instruction):

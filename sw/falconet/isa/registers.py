@@ -34,7 +34,7 @@ class ErrorCode(enum.IntEnum):
 
     NONE = 0
     OPCODE = 1  # unknown opcode
-    FIELD = 2  # a field that the machine can check is out of range
+    FIELD = 2  # a count of zero, or another field beyond its legal range
     WINDOW = 3  # an address outside its segment, or a store to a read-only one
     READ = 4  # SLVERR or DECERR on a read
     WRITE = 5  # SLVERR or DECERR on a write
