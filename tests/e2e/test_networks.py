@@ -69,7 +69,7 @@ def test_the_face_is_where_the_float_network_sees_it() -> None:
     found = postprocess(meta, machine_outputs("retinaface", "astronaut"), frame)
     expected = postprocess(meta, Reference(cached_float("retinaface"))(image), frame)
     assert len(found) == len(expected) == 1
-    box, boxes = (np.array([[d.x, d.y, d.x + d.w, d.y + d.h] for d in ds])
+    box, boxes = (np.array([[d.x, d.y, d.w, d.h] for d in ds])
                   for ds in (found, expected))
     overlap = float(iou(box[0], boxes)[0])
     print(f"IoU with the float network's box: {overlap:.3f}")

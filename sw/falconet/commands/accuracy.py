@@ -1,0 +1,140 @@
+"""``falconet accuracy`` and ``falconet resources``: figures that need no cycle to be simulated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from falconet.commands.console import print_json, results, working
+from falconet.commands.detect import real_outputs
+from falconet.commands.figures import put_section, revision
+from falconet.commands.machines import DeviceName, make_device
+from falconet.commands.sources import BUILD, DEFAULT_PRESET, network_input, program_of
+from falconet.isa import FalconetError
+
+__all__ = ["register"]
+
+SURE = 0.6  # float detections above this score are looked for among the machine's
+Page = Annotated[
+    Path | None, typer.Option("--markdown", help="Put the figures into this page.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def _classes(expected: Any, found: Any, output: str) -> dict[str, str]:
+    """One photograph of a classifier; arguments: float and int8 (outputs, result)."""
+    from falconet_models.reference import snr_db
+
+    (float_out, (float_top, *_)), (out, (top, *_)) = expected, found
+    return {
+        "float top-1": f"{float_top.class_name} ({float_top.score:.0%})",
+        "int8 top-1": f"{top.class_name} ({top.score:.0%})",
+        "same": "yes" if top.index == float_top.index else "no",
+        "SNR of logits": f"{snr_db(float_out[output].reshape(-1), out[output].reshape(-1)):.1f} dB",
+    }
+
+
+def _boxes(expected: Any, found: Any, _: str) -> dict[str, str]:
+    """One photograph of a detector."""
+    from falconet.runtime.vision import iou
+
+    (_, float_boxes), (_, boxes) = expected, found
+    mine = np.array([[d.x, d.y, d.w, d.h] for d in boxes]).reshape(-1, 4)
+    best = [
+        float(iou(np.array([d.x, d.y, d.w, d.h]), mine).max(initial=0.0))
+        for d in float_boxes if d.score > SURE
+    ]
+    return {
+        "float boxes": str(len(float_boxes)), "int8 boxes": str(len(boxes)),
+        f"float above {SURE}": str(len(best)),
+        "of these IoU >= 0.85": str(sum(b >= 0.85 for b in best)),
+        "lowest IoU": f"{min(best):.3f}" if best else "-",
+    }
+
+
+def judge(model: str, preset: str) -> list[dict[str, str]]:
+    """The int8 network against the float one on every test photograph, one row each.
+
+    The golden model stands for the machine; the other devices give the same bytes.
+    """
+    from falconet.runtime.vision import postprocess
+    from falconet_models.cache import cached_float
+    from falconet_models.data import test_images
+    from falconet_models.reference import Reference
+
+    program = program_of(model, preset)
+    meta = program.header["meta"]
+    reference, device = Reference(cached_float(model)), make_device(DeviceName.golden, program)
+    row = _classes if meta["postprocess"]["kind"] == "classification" else _boxes
+    found = []
+    with working(f"{model} against its float network"):
+        for name, image in test_images(model).items():
+            entry = network_input(program, image)
+            stored = device.run(dict(entry.as_dict())).outputs
+            expected, mine = (
+                (o, postprocess(meta, o, entry.frame))
+                for o in (reference(image), real_outputs(program, stored))
+            )
+            output = str(meta["postprocess"].get("output", ""))
+            found.append({"photograph": name, **row(expected, mine, output)})
+    return found
+
+
+def _show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,
+          as_json: bool) -> None:
+    if page is not None:
+        heads = list(rows[0])
+        lines = [heads, ["---"] * len(heads), *(list(r.values()) for r in rows)]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        put_section(page, key, f"## {title}\n\n`{command}` at commit {revision()}.\n\n{text}\n")
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None)
+    for head in rows[0]:
+        table.add_column(head)
+    for r in rows:
+        table.add_row(*r.values())
+    results.print(table)
+
+
+def accuracy(
+    model: Annotated[str, typer.Argument(help="Zoo name.")],
+    preset: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
+    page: Page = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the int8 network with the float one on photographs neither was tuned on."""
+    _show(judge(model, preset), page, f"accuracy {model}", f"{model}: int8 against float",
+          f"falconet accuracy {model}", as_json)
+
+
+def resources(
+    preset: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
+    page: Page = None,
+    as_json: Json = False,
+) -> None:
+    """Show what synthesis found (build/synth/PRESET.json, made by 'make synth')."""
+    path = BUILD / "synth" / f"{preset}.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise FalconetError(f"{path}: no synthesis report; run: make synth PRESET={preset}"
+                            ) from None
+    bars = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
+    rows = [
+        {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{bars[k]:,}" if k in bars else "-"}
+        for k in ("dsp", "bram36", "lut", "ff", "max_fanout")
+    ]
+    _show(rows, page, f"synthesis {preset}", f"Synthesis of {preset} (yosys synth_xilinx)",
+          f"make synth PRESET={preset}", as_json)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("accuracy")(accuracy)
+    app.command("resources")(resources)
