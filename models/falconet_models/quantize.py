@@ -61,6 +61,12 @@ def preprocess_of(
                 f"{name}: preprocess.{field} is unusable; give one number a channel ({channels})"
                 f"{', above 0' if field == 'std' else ''}"
             )
+    allowed = {"fit": ("letterbox", "crop", "stretch"),
+               "colour": ("RGB", "BGR") if channels == 3 else ("GRAY",)}
+    for field, values in allowed.items():
+        if result[field] not in values:
+            raise FalconetError(f"{name}: preprocess.{field}='{result[field]}' is unknown; use "
+                                f"{' or '.join(values)}")
     if result["fit"] == "crop":
         result.setdefault("resize", round(max(height, width) * 8 / 7))
     return result

@@ -143,8 +143,6 @@ def _aligned(start: NDArray[np.int64], unit: int) -> None:
 
 
 def load(machine: Machine, ins: Instruction) -> None:
-    if ins.dst not in list(Dst):
-        raise FalconetError(f"dst={ins.dst} names no memory")
     start, address = _box(ins)
     _aligned(start, machine.arch.lanes)
     data = machine.read_ddr(ins.segment, start, ins.run * machine.arch.lanes)

@@ -14,6 +14,7 @@ from falconet.isa import (
     FalconetError,
     Field,
     Instruction,
+    Load,
     Mac,
     decode,
     instruction_classes,
@@ -141,3 +142,8 @@ def test_replace_and_text() -> None:
     two = one.replace(n_ob=3)
     assert (one.n_ob, two.n_ob, two.wait_load) == (2, 3, 7)
     assert str(two).startswith("MAC    wait_load=7 ") and "n_ob=3" in str(two)
+
+
+def test_a_memory_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(FalconetError, match=r"LOAD\.dst=5 not in \[0, 4\]"):
+        Load(dst=5)

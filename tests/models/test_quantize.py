@@ -198,6 +198,7 @@ def dynamic():
     (small, [np.zeros((1, 3, 8, 8), np.float32)], {}, r"image 0: its shape \[1, 3, 8, 8\]"),
     (small, samples(1), {"method": "magic"}, "method 'magic' is unknown"),
     (small, samples(1), {"preprocess": {"mean": [1]}}, r"preprocess\.mean is unusable"),
+    (small, samples(1), {"preprocess": {"colour": "PINK"}}, r"preprocess\.colour=.PINK. is un"),
     (dynamic, samples(1), {}, r"input 'input' has the shape \[1, 3, 'H', 16\]"),
     (lambda: with_node("Softmax"), samples(1), {}, r"node 'tail' \(Softmax\): the machine has no"),
     (lambda: quantize(small(), samples(1)), samples(1), {}, "quantised already"),

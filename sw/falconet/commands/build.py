@@ -26,8 +26,18 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="How ranges are chosen: mse, percentile, entropy, minmax.")
     ] = "mse",
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number a "
+                                      "channel, e.g. 123.7,116.3,103.5.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Divides the pixels after that.")] = None,
+    colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
+    fit: Annotated[str | None, typer.Option(help="letterbox, crop or stretch.")] = None,
 ) -> None:
-    """Quantise a float network to int8, calibrated on photographs."""
+    """Quantise a float network to int8, calibrated on photographs.
+
+    Pre-processing is the model's own; the options replace parts of it.
+    """
     from falconet_models.data import calibration_images
     from falconet_models.quantize import quantize as quantize_model
     from falconet_models.quantize import read_folder
@@ -41,8 +51,11 @@ def quantize(
     photographs = calibration_images(model, images) if calibration is None else (
         read_folder(calibration)
     )
+    given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
+             "fit": fit}
     with working(f"quantise {model} on {len(photographs)} images") as step:
         quantize_model(source, photographs, target, method=method,
+                       preprocess={k: v for k, v in given.items() if v},
                        progress=lambda stage, share: step.share(share))
     results.print(f"{target}: {target.stat().st_size:,} bytes")
 
