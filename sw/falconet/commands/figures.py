@@ -123,13 +123,17 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def revision() -> str:
-    """The commit of the checkout, with a plus if it has local changes."""
+    """The commit of the checkout, with a plus if code has local changes (pages do not count)."""
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], capture_output=True, text=True, check=True,
+                              cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-                              capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+        changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)docs")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
 
 
 def put_section(page: Path, key: str, text: str) -> None:
