@@ -9,6 +9,7 @@ import pytest
 from onnx_nets import Net
 
 from falconet.compiler.reference import compare
+from falconet.isa import FalconetError
 from falconet_sim.golden import run_node
 
 
@@ -31,3 +32,10 @@ def test_names_the_wrong_layer(broken: int | None) -> None:
     for i, layer in enumerate(layers):
         assert (layer.max_lsb > 1) == (i == broken), layer
         assert layer.total == 960 and (layer.rate > 0.5) == (i == broken)
+
+
+def test_an_input_of_another_shape_is_refused() -> None:
+    n = Net(unsigned=True)
+    y = n.q(n.conv(n.q("x", 0.02, 5), 8), 0.03, -128)
+    with pytest.raises(FalconetError, match=r"input 'x': .* shape \[8, 12, 10\]"):
+        compare(n.model(y), run_node, {"x": np.zeros((12, 10, 8), np.int8)})

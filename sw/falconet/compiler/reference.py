@@ -19,7 +19,7 @@ from onnx import helper
 from falconet.compiler.graph import Graph
 from falconet.compiler.importer.model import load, read
 from falconet.compiler.onnx_import import import_with_sources
-from falconet.isa import Arch
+from falconet.isa import Arch, FalconetError
 
 __all__ = ["LayerDifference", "compare", "onnxruntime_tensors"]
 
@@ -55,6 +55,10 @@ def compare(source: str | Path | onnx.ModelProto, run_node: RunNode, inputs: dic
         int8 [C, H, W] for each input of the graph.
     """
     graph, sources = import_with_sources(source, arch=arch)
+    for name in graph.inputs:
+        shape = graph.tensors[name].shape
+        if name not in inputs or inputs[name].shape != shape:
+            raise FalconetError(f"input '{name}': give an int8 array of shape {list(shape)}")
     expected = onnxruntime_tensors(source, graph, sources, inputs)
     description, blob = graph.to_dict()
     values = {**inputs, **expected}
