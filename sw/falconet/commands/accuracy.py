@@ -120,15 +120,16 @@ def resources(
     as_json: Json = False,
 ) -> None:
     """Show what synthesis found (build/synth/PRESET.json, made by 'make synth')."""
+    from falconet_hw.synth import BARS
+
     path = BUILD / "synth" / f"{preset}.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise FalconetError(f"{path}: no synthesis report; run: make synth PRESET={preset}"
                             ) from None
-    bars = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
     rows = [
-        {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{bars[k]:,}" if k in bars else "-"}
+        {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{BARS[k]:,}" if k in BARS else "-"}
         for k in ("dsp", "bram36", "lut", "ff", "max_fanout")
     ]
     _show(rows, page, f"synthesis {preset}", f"Synthesis of {preset} (yosys synth_xilinx)",
