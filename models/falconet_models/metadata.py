@@ -18,9 +18,31 @@ It goes unchanged into the quantised model and from there into the program file 
 ``postprocess``  what the outputs mean; without it they are returned as they are:
 
     ``kind`` ``"classification"``: ``output`` (name), ``labels`` (list of names)
-    ``kind`` ``"retinaface"``: ``levels`` (list of ``stride``, ``min_sizes`` and the names of the
-    tensors ``bbox``, ``class``, ``landmark``), ``variances`` [centre, size], ``labels``,
-    ``score_threshold``, ``nms_threshold``
+    ``kind`` ``"detection"``: what a file of heads (``--heads``) holds too:
+
+    ``labels``       list of class names
+    ``levels``       list of ``stride`` (pixels, or [y, x]), ``anchors`` (list of [width, height] in
+                     pixels; absent: one of the stride's size), and the names of the tensors
+                     ``class`` [A * classes, H, W], ``box`` [A * 4, H, W], and, if there are,
+                     ``objectness`` [A, H, W], ``landmark`` [A * 2 * points, H, W]
+    ``score``        ``"sigmoid"`` (the default) or ``"softmax"``: two logits an anchor, the first
+                     that of the background; folded into one when the model is quantised
+    ``box``          what the four channels of an anchor are, ``stride`` and ``anchor`` in pixels:
+
+        ``{"kind": "ssd", "variances": [v0, v1]}``  centre = cell + v0 * r * anchor, size = anchor *
+        exp(v1 * r) (variances default to 1, 1)
+        ``{"kind": "grid"}``  centre = cell + r * stride, size = stride * exp(r) (YOLOX; offset 0)
+        ``{"kind": "yolo"}``  centre = cell + (2 * sigmoid(r) - 0.5) * stride, size = anchor * (2 *
+        sigmoid(r))**2 (YOLOv5; offset 0)
+        ``{"kind": "distance", "function": "linear" | "relu" | "exp"}``  to the left, top, right and
+        bottom edge, in strides (FCOS)
+
+    ``offset``       of a cell's centre from its corner, in strides (default 0.5)
+    ``clip``         boxes end at the edges of the input (default false)
+    ``nms``          ``"greedy"`` (default), ``"soft_linear"``, ``"soft_gaussian"``, ``"diou"``
+    ``agnostic``     classes suppress each other (default false)
+    ``maximum``      boxes that there is room for (default 100)
+    ``score_threshold``, ``nms_threshold``, ``sigma``  defaults 0.5, 0.45, 0.5
 """
 
 from __future__ import annotations

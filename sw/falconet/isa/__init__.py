@@ -18,8 +18,13 @@ from falconet.isa.instructions import (
     Load,
     LoadImage,
     Mac,
+    Mark,
+    Scan,
     Segment,
+    Src,
     Store,
+    Suppress,
+    Suppression,
     Window,
 )
 from falconet.isa.paths import build_folder
@@ -37,7 +42,8 @@ from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift
 __all__ = [
     "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Control", "Dst",
     "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Instruction", "Load",
-    "LoadImage", "Mac", "Program", "Register", "Segment", "Status", "Store", "Window",
+    "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment", "Src", "Status", "Store",
+    "Suppress", "Suppression", "Window",
     "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
     "register", "round_half_even_shift", "unpack_pair",
 ]

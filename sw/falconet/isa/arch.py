@@ -16,7 +16,7 @@ from falconet.isa.errors import FalconetError
 
 __all__ = ["ISA_VERSION", "PRESETS", "Arch", "preset"]
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 """Raised with every change of an instruction, a register or the meaning of either."""
 
 
@@ -42,6 +42,8 @@ class Arch:
         Width of every accumulator, sign included. The compiler proves that nothing overflows.
     mult_bits:
         Width of the unsigned requantisation multiplier.
+    candidates:
+        Boxes that the detect engine keeps while it searches: the best by score.
     queue_depth:
         Instructions that an engine's queue holds.
     masters:
@@ -61,6 +63,7 @@ class Arch:
     taps: int = 4
     acc_bits: int = 25
     mult_bits: int = 17
+    candidates: int = 512
     queue_depth: int = 16
     masters: int = 2
     burst_beats: int = 16
@@ -70,6 +73,13 @@ class Arch:
     PARAM_BYTES = 16  # requantisation parameters of one lane
     SHIFT_MAX = 47  # largest requantisation shift
     INSTRUCTION_BYTES = 64
+    BOX_BITS = 16  # a coordinate of a box, signed, in units of 1/16 pixel
+    SCORE_BITS = 16  # a score, unsigned, in units of 2**-16
+    ROW_BYTES = 16  # a row of the detect engine's table and of its records
+    ANCHORS = 16  # anchors per cell
+    TABLE_ANCHORS = 128  # rows of the detect table: entries before, anchors from here,
+    TABLE_OPTIONS = 144  # the options of the run
+    TABLE_ROWS = 145
 
     @property
     def macs_per_cycle(self) -> int:
@@ -88,6 +98,11 @@ class Arch:
     def vector_param_words(self) -> int:
         """Vector weight words that hold the parameters of one channel block."""
         return self.PARAM_BYTES // self.taps
+
+    @property
+    def row_words(self) -> int:
+        """Lane words in a row of the detect engine's table and of its records."""
+        return self.ROW_BYTES // self.lanes
 
     @property
     def hash(self) -> int:
@@ -122,6 +137,11 @@ class Arch:
         need(20 <= self.acc_bits <= 32, "acc_bits", "it must be 20 to 32")
         need(12 <= self.mult_bits <= 17, "mult_bits", "it must be 12 to 17")
         need(
+            power_of_two(self.candidates) and 16 <= self.candidates <= 1024,
+            "candidates",
+            "use a power of two from 16 to 1024",
+        )
+        need(
             power_of_two(self.queue_depth) and 2 <= self.queue_depth <= 64,
             "queue_depth",
             "use a power of two from 2 to 64",
@@ -146,8 +166,8 @@ PRESETS: dict[str, Arch] = {
     for a in (
         Arch("pynq-z2"),
         Arch(
-            "tiny", lanes=8, bank_words=512, weight_words=256, vector_words=256, queue_depth=8,
-            clock_mhz=100.0,
+            "tiny", lanes=8, bank_words=512, weight_words=256, vector_words=256, candidates=64,
+            queue_depth=8, clock_mhz=100.0,
         ),
     )
 }

@@ -18,7 +18,21 @@ The payload is segment CODE: instructions first, then weights. Header keys:
 ``steps``           one per instruction: [layer or -1, tensor or -1, y0, y1, block0, block1],
                     the tile of ``tensors`` that the instruction writes
 ``tensors``         list: name, height, width, blocks, channels, lane_of
+``detect``          the detection head in integers, if the program has one (below)
 ``meta``            what the model's author added (pre-processing, class names, anchors ...)
+
+``detect`` holds ``mode`` (name of a Suppression, lower case), ``agnostic``, ``limit`` (records that
+there is room for), ``points`` (landmarks, 0: none), ``score``, ``iou``, ``sigma`` (defaults of the
+run-time options), ``input_height``, ``input_width`` (pixels), ``rows`` (R of MARK, 0 without
+landmarks), ``output`` (byte offset in segment OUTPUT: the row of counts, then ``limit`` records,
+then ``limit * rows`` rows of landmarks), ``weights`` (byte offset in segment INPUT of the 2048
+bytes of Gaussian weights that the driver writes, or -1), and ``levels``, a list of objects:
+``scores``, ``boxes``, ``objectness`` and ``landmarks`` (names of graph tensors; the last two may be
+""), ``options`` (byte offset in segment INPUT of the 16 bytes of options that the driver writes),
+``n_class``, ``height``, ``width``, ``stride`` [x, y], ``grid``, ``form``, ``centre_shift``,
+``size_shift``, ``mark_shift``, ``clip`` [x_lo, x_hi, y_lo, y_hi], ``anchors`` (list of [width,
+height, centre x, centre y], 1/16 pixel), and the tables ``score``, ``objectness_table``,
+``centre``, ``size``, ``mark`` (256 integers each, entry ``q + 128``; empty where not needed).
 """
 
 from __future__ import annotations

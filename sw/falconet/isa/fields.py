@@ -16,12 +16,13 @@ INSTRUCTION_BITS = 512
 
 
 class Engine(enum.IntEnum):
-    """The four engines; the order is that of the ``wait_*`` fields."""
+    """The five engines; the order is that of the ``wait_*`` fields."""
 
     LOAD = 0
     MAC = 1
     VEC = 2
     STORE = 3
+    DETECT = 4
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from __future__ import annotations
 from falconet.isa.fields import Engine, Field, Instruction
 
 __all__ = [
-    "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac", "Segment", "Store", "Window",
+    "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac", "Mark", "Scan", "Segment", "Src",
+    "Store", "Suppress", "Suppression", "Window",
 ]
 
 import enum
@@ -39,6 +40,23 @@ class Dst(enum.IntEnum):
     VECTOR = 2  # a vector weight word is ``taps`` lane words
     MAC_TABLE = 3  # 256 bytes; entry ``q + 128``
     VEC_TABLE = 4
+    DETECT = 5  # rows of 16 bytes; see SCAN
+
+
+class Src(enum.IntEnum):
+    """Memories that STORE reads. Addresses count lane words in both."""
+
+    SCRATCHPAD = 0
+    RECORDS = 1  # rows of 16 bytes: ``candidates`` records, then the row of counts; see SUPPRESS
+
+
+class Suppression(enum.IntEnum):
+    """How SUPPRESS treats a box that overlaps a better one (docs/arithmetic.md)."""
+
+    GREEDY = 0  # gone if IoU > threshold
+    SOFT_LINEAR = 1  # score * (1 - IoU) if IoU > threshold
+    SOFT_GAUSSIAN = 2  # score * exp(-IoU**2 / sigma)
+    DIOU = 3  # gone if IoU - (centre distance / diagonal)**2 > threshold
 
 
 def _view(prefix: str, what: str) -> tuple[Field, ...]:
@@ -221,13 +239,130 @@ class LoadImage(Instruction):
 
 
 class Store(Instruction):
-    """Copy ``n2`` x ``n1`` runs of ``run`` words from the scratchpad to DDR."""
+    """Copy ``n2`` x ``n1`` runs of ``run`` words from an on-chip memory to DDR."""
 
     mnemonic, opcode, engine = "STORE", 6, Engine.STORE
-    fields = (*_DDR, *_BOX)
+    fields = (*_DDR, Field("src", 1, "memory that is read"), *_BOX)
 
 
 class End(Instruction):
     """The program is over: when all engines are idle, raise DONE (and the interrupt)."""
 
     mnemonic, opcode, engine = "END", 7, None
+
+
+_CELLS = (
+    Field("level", 3, "number of the level; goes into its records"),
+    Field("stride_x", 16, "1/16 pixels from one x to the next"),
+    Field("stride_y", 16, "1/16 pixels from one y to the next"),
+    Field("centre_shift", 5, "shift of centre products", minimum=1),
+    Field("grid", 1, "centres move in units of 0: the anchor's size, 1: the stride"),
+)
+_LIMIT = Field("limit", 11, "records that there is room for", minimum=1)
+
+
+class Scan(Instruction):
+    """Find the candidates of one level of a detector's head and keep the best of all levels.
+
+    Heads are tensors ``[row][block][column][lane]``: scores (channel ``c = a * n_class + class``
+    of anchor ``a``), boxes (``4 * a + i``), and, where ``objectness`` is set, one channel ``a`` per
+    anchor. For each of the first ``n_channels`` channels of each ``y``, ``x``: a score byte below
+    ``q_min`` is skipped; the others are scored, skipped if below ``score_min``, counted in
+    ``candidates``, decoded as in docs/arithmetic.md, clamped to ``[x_lo, x_hi]``, ``[y_lo, y_hi]``,
+    and kept if among the best ``Arch.candidates`` so far.
+
+    The detect table (``Dst.DETECT``, little endian rows of 16 bytes) says how:
+
+    * rows 0 to 127: entry ``q + 128`` is 8 bytes: score uint16, objectness uint16, centre int16,
+      size uint16;
+    * rows 128 to 143, one an anchor: width and height uint16, centre x and y at cell (0, 0) int16
+      (all in 1/16 pixel), words uint16 from ``box_base`` to its box channels, words from
+      ``obj_base`` to its objectness, for MARK words from ``base`` to its first channel and
+      the lane of that;
+    * row 144, the options of the run: ``score_min`` uint16, ``q_min`` int16 in [-128, 128],
+      ``threshold`` uint32 in [0, 65536], ``maximum`` uint16, 6 zero bytes.
+
+    A record is a row of 16 bytes: x1, y1, x2, y2 int16, score uint16, class uint8, uint8
+    ``a + 16 * level``, x and y of the cell uint16. Of two records the better one has the higher
+    score; if equal, the lower (level, y, x, a, class). All of them are kept at most once, so the
+    order in which they are found does not matter.
+
+    ``x * stride_x`` plus the anchor's centre fits 18 bits signed, and so for y. ``n_channels`` is
+    at most ``16 * n_class``.
+
+    Cycles: about one per word of scores and 24 per candidate; one that comes when there is no more
+    room and is better than the worst takes up to ``8 * log2(candidates)`` more.
+    """
+
+    mnemonic, opcode, engine = "SCAN", 8, Engine.DETECT
+    fields = (
+        Field("score_base", 16, "scores: address of the tensor"),
+        Field("score_y_step", 16, "scores: words from one y to the next"),
+        Field("score_b_step", 16, "scores: words from one block to the next"),
+        Field("box_base", 16, "boxes: address of the tensor"),
+        Field("box_y_step", 16, "boxes: words from one y to the next"),
+        Field("obj_base", 16, "objectness: address of the tensor"),
+        Field("obj_y_step", 16, "objectness: words from one y to the next"),
+        _Y, _X,
+        Field("n_b", 8, "blocks of scores: n_channels / lanes, rounded up", minimum=1),
+        Field("n_channels", 12, "channels of scores", minimum=1),
+        Field("n_class", 8, "classes", minimum=1),
+        Field("first", 1, "forget all records and candidates first"),
+        Field("objectness", 1, "the score is multiplied with the anchor's objectness"),
+        Field("form", 1, "boxes are 0: centre and size, 1: distances to left, top, right, bottom"),
+        *_CELLS,
+        Field("size_shift", 5, "shift of size products", minimum=1),
+        Field("x_lo", 16, "least x of a box", signed=True),
+        Field("x_hi", 16, "greatest x of a box", signed=True),
+        Field("y_lo", 16, "least y of a box", signed=True),
+        Field("y_hi", 16, "greatest y of a box", signed=True),
+    )
+
+
+class Suppress(Instruction):
+    """Non-maximum suppression of the records, in place: those that stay come first, best first.
+
+    Until none is left, or ``min(limit, maximum)`` stay: the best record left stays and is put
+    next; every other one left (of the same class, unless ``agnostic``) that overlaps it is treated
+    as ``mode`` says (see Suppression). In the soft modes a record whose score falls below
+    ``score_min`` is gone. In mode SOFT_GAUSSIAN the detect table's entry ``i`` gives the weight for
+    IoUs from ``i / 256``: column score, falling by column objectness over the entry. Rows
+    behind those that stay hold anything.
+
+    Afterwards row ``Arch.candidates`` of the records holds uint32 count of those that stay, uint32
+    ``candidates`` seen by SCAN since ``first`` (more than ``Arch.candidates``: some were given
+    up), 8 zero bytes.
+
+    Cycles: one per record left and record that stays, and about 20 per record that stays; a pair
+    that needs its IoU as a number takes about 20 more (DIoU: 60).
+    """
+
+    mnemonic, opcode, engine = "SUPPRESS", 9, Engine.DETECT
+    fields = (
+        Field("mode", 2, "a Suppression"),
+        Field("agnostic", 1, "boxes of different classes suppress each other too"),
+        _LIMIT,
+    )
+
+
+class Mark(Instruction):
+    """Decode the landmarks of the records of one level that stay.
+
+    Record ``r`` of level ``level`` gets ``n_values`` int16 (x, y, x, y ... in 1/16 pixel) in rows
+    ``limit + r * R`` to ``limit + r * R + R - 1``, ``R = ceil(n_values / 8)``; the rest of the last
+    row is 0. Value ``k`` is that of channel ``n_values * a + k`` of the landmark tensor, decoded
+    like a box's centre, saturated to 16 bits. ``limit`` is that of SUPPRESS,
+    ``limit * (1 + R) <= Arch.candidates``. The detect table holds the level's landmark
+    table in its column centre.
+
+    Cycles: about 4 per record, ``8 * n_values`` more for one of the level.
+    """
+
+    mnemonic, opcode, engine = "MARK", 10, Engine.DETECT
+    fields = (
+        Field("base", 16, "landmarks: address of the tensor"),
+        Field("y_step", 16, "landmarks: words from one y to the next"),
+        Field("b_step", 16, "landmarks: words from one block to the next"),
+        Field("n_values", 6, "coordinates of a record", minimum=1),
+        *_CELLS, _LIMIT,
+    )

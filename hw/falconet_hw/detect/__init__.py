@@ -1,0 +1,1 @@
+"""The detect engine: heads to boxes to the boxes that stay."""
