@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, FalconetError, Program
+from falconet.runtime.detections import Detections, Options
 
 __all__ = ["Device", "Int8", "RunResult", "Trace", "check_inputs"]
 
@@ -43,6 +44,8 @@ class RunResult:
         Wall-clock time of the run, data transfer included.
     trace:
         Start and retirement of every instruction, where the device can watch them.
+    detections:
+        The boxes, if the program has a detection head (``header["detect"]``).
     """
 
     outputs: dict[str, Int8]
@@ -50,6 +53,7 @@ class RunResult:
     busy: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     trace: Trace | None = None
+    detections: Detections | None = None
 
 
 class Device(Protocol):
@@ -67,8 +71,11 @@ class Device(Protocol):
 
     def load(self, program: Program) -> None: ...
 
-    def run(self, inputs: dict[str, Int8]) -> RunResult:
-        """Run the network once on int8 inputs [C, H, W], named as in the program."""
+    def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
+        """Run the network once on int8 inputs [C, H, W], named as in the program.
+
+        ``options`` are those of its detection head; without one they do nothing.
+        """
         ...
 
 

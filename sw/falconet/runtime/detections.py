@@ -1,0 +1,195 @@
+"""Boxes of the machine: the options of a run, and what the detect engine left in memory.
+
+``detect`` is a program's ``header["detect"]`` (falconet.isa.container); the integers are those of
+docs/arithmetic.md, section Detection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconet.isa import Arch, FalconetError
+
+__all__ = [
+    "RECORD", "Detections", "Limits", "Options", "Records", "gaussian_weights", "limits",
+    "pack_options", "q_min", "unpack_detections",
+]
+
+Records = NDArray[np.void]
+
+RECORD = np.dtype([
+    ("x1", "<i2"), ("y1", "<i2"), ("x2", "<i2"), ("y2", "<i2"), ("score", "<u2"), ("label", "u1"),
+    ("anchor", "u1"), ("x", "<u2"), ("y", "<u2"),
+])
+"""A record of 16 bytes: box in 1/16 pixel, score in 2**-16, class, ``anchor + 16 * level``, and the
+cell that it came from."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run-time options of one run; None takes the program's default.
+
+    Parameters
+    ----------
+    score:
+        Least score of a box, 0 to 1.
+    iou:
+        Overlap from which a box suppresses another, 0 to 1 (1: never).
+    sigma:
+        Width of the Gaussian, positive; only mode ``soft_gaussian`` uses it.
+    maximum:
+        Most boxes to return, 1 to the program's ``limit``.
+    """
+
+    score: float | None = None
+    iou: float | None = None
+    sigma: float | None = None
+    maximum: int | None = None
+
+    def __post_init__(self) -> None:
+        def need(field: str, ok: bool, rule: str) -> None:
+            if not ok:
+                raise FalconetError(f"options: {field}={getattr(self, field)}; give {rule}")
+
+        need("score", self.score is None or 0 <= self.score <= 1, "a number from 0 to 1")
+        need("iou", self.iou is None or 0 <= self.iou <= 1, "a number from 0 to 1")
+        need("sigma", self.sigma is None or 0 < self.sigma < math.inf, "a positive number")
+        need("maximum", self.maximum is None or self.maximum >= 1, "a whole number from 1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The options of a run in the machine's integers.
+
+    ``score_min`` uint16 and ``threshold`` [0, 65536] in units of 2**-16; ``maximum`` boxes;
+    ``weights`` uint16 [256, 2], columns g and d of docs/arithmetic.md, in mode ``soft_gaussian``.
+    """
+
+    score_min: int
+    threshold: int
+    maximum: int
+    weights: NDArray[np.uint16] | None = None
+
+
+def gaussian_weights(sigma: float) -> NDArray[np.uint16]:
+    """uint16 [256, 2]: ``exp(-IoU**2 / sigma)`` from IoU = i / 256, and how far it falls by the
+    next entry, in units of 2**-16."""
+    g = [min(65535, round(65536 * math.exp(-((i / 256) ** 2) / sigma))) for i in range(257)]
+    return np.array([(a, a - b) for a, b in itertools.pairwise(g)], np.uint16)
+
+
+def limits(detect: Mapping[str, Any], options: Options | None = None) -> Limits:
+    """The options of a run, the program's defaults filled in."""
+    o = options or Options()
+    room = int(detect["limit"])
+    if o.maximum is not None and o.maximum > room:
+        raise FalconetError(
+            f"options: maximum={o.maximum}; the program has room for {room}: give 1 to {room}, or "
+            "compile it with a greater maximum"
+        )
+    score = detect["score"] if o.score is None else o.score
+    iou = detect["iou"] if o.iou is None else o.iou
+    weights = None
+    if detect["mode"] == "soft_gaussian":
+        weights = gaussian_weights(detect["sigma"] if o.sigma is None else o.sigma)
+    return Limits(
+        min(max(round(score * 65536), 0), 65535), round(iou * 65536),
+        room if o.maximum is None else int(o.maximum), weights,
+    )
+
+
+def q_min(table: Sequence[int], score_min: int) -> int:
+    """The least stored score ``q`` with ``table[q + 128] >= score_min``; 128 if there is none.
+
+    Raises
+    ------
+    FalconetError
+        for a table that falls somewhere: scores below ``q_min`` are skipped unseen.
+    """
+    if any(a > b for a, b in itertools.pairwise(table)):
+        raise FalconetError("detect: a score table falls; recompile the network")
+    return sum(entry < score_min for entry in table) - 128
+
+
+def pack_options(
+    detect: Mapping[str, Any], options: Options | None = None
+) -> list[tuple[int, bytes]]:
+    """What the driver writes into segment INPUT for a run: (byte offset, bytes) each.
+
+    A row of options a level (falconet.isa.instructions.Scan), and the Gaussian weights in the
+    detect table's columns score and objectness.
+    """
+    lim = limits(detect, options)
+    written = [
+        (int(level["options"]),
+         struct.pack("<HhIH6x", lim.score_min, q_min(level["score"], lim.score_min),
+                     lim.threshold, lim.maximum))
+        for level in detect["levels"]
+    ]
+    if lim.weights is not None and detect["weights"] >= 0:
+        entries = np.zeros((256, 4), "<u2")
+        entries[:, :2] = lim.weights
+        written.append((int(detect["weights"]), entries.tobytes()))
+    return written
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What the detect engine found; equal means equal in every bit.
+
+    Parameters
+    ----------
+    records:
+        RECORD [n], best score first.
+    landmarks:
+        int16 [n, points, 2]: x, y in 1/16 pixel.
+    candidates:
+        How many were above the least score; more than ``Arch.candidates``: some were given up.
+    """
+
+    records: Records
+    landmarks: NDArray[np.int16]
+    candidates: int
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        return (
+            self.candidates == other.candidates
+            and np.array_equal(self.records, other.records)
+            and np.array_equal(self.landmarks, other.landmarks)
+        )
+
+
+def unpack_detections(output: NDArray[np.uint8], detect: Mapping[str, Any]) -> Detections:
+    """The detections out of the bytes of segment OUTPUT (a copy).
+
+    At ``detect["output"]``: the row of counts, ``limit`` records, ``limit * rows`` rows of
+    landmarks.
+    """
+    room, rows, points = (int(detect[k]) for k in ("limit", "rows", "points"))
+    at, size = int(detect["output"]), Arch.ROW_BYTES * (1 + room * (1 + rows))
+    if at < 0 or at + size > len(output):
+        raise FalconetError(
+            f"detect: bytes {at} to {at + size} are not in segment OUTPUT of {len(output)} bytes; "
+            "recompile the network"
+        )
+    data = output[at : at + size].tobytes()
+    n, candidates = struct.unpack_from("<II", data)
+    if n > room:
+        raise FalconetError(
+            f"detect: the machine counts {n} boxes, the program has room for {room}; reset the "
+            "machine and run again"
+        )
+    records = np.frombuffer(data, RECORD, n, Arch.ROW_BYTES).copy()
+    values = np.frombuffer(data, "<i2", offset=Arch.ROW_BYTES * (1 + room))
+    landmarks = values.reshape(room, 8 * rows)[:n, : 2 * points].reshape(n, points, 2).copy()
+    return Detections(records, landmarks, candidates)
