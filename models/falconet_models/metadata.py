@@ -27,17 +27,21 @@ It goes unchanged into the quantised model and from there into the program file 
                      ``objectness`` [A, H, W], ``landmark`` [A * 2 * points, H, W]
     ``score``        ``"sigmoid"`` (the default) or ``"softmax"``: two logits an anchor, the first
                      that of the background; folded into one when the model is quantised
-    ``box``          what the four channels of an anchor are, ``stride`` and ``anchor`` in pixels:
+    ``box``          what the four channels ``r`` of an anchor are, ``stride`` and ``anchor`` in
+                     pixels, ``cell`` the centre of the cell (see ``offset``):
 
         ``{"kind": "ssd", "variances": [v0, v1]}``  centre = cell + v0 * r * anchor, size = anchor *
-        exp(v1 * r) (variances default to 1, 1)
-        ``{"kind": "grid"}``  centre = cell + r * stride, size = stride * exp(r) (YOLOX; offset 0)
+        exp(v1 * r) (variances default to 1, 1); landmark = cell + v0 * r * anchor
+        ``{"kind": "grid"}``  centre = cell + r * stride, size = stride * exp(r) (YOLOX)
         ``{"kind": "yolo"}``  centre = cell + (2 * sigmoid(r) - 0.5) * stride, size = anchor * (2 *
-        sigmoid(r))**2 (YOLOv5; offset 0)
+        sigmoid(r))**2 (YOLOv5)
         ``{"kind": "distance", "function": "linear" | "relu" | "exp"}``  to the left, top, right and
-        bottom edge, in strides (FCOS)
+        bottom edge, in strides (FCOS); none is below 0; the function defaults to linear
 
-    ``offset``       of a cell's centre from its corner, in strides (default 0.5)
+        Landmarks of the other three: cell + r * stride.
+
+    ``offset``       of ``cell`` from the corner of the cell, in strides (default 0.5, whatever the
+                     box; YOLOX and YOLOv5 count from the corner: 0)
     ``clip``         boxes end at the edges of the input (default false)
     ``nms``          ``"greedy"`` (default), ``"soft_linear"``, ``"soft_gaussian"``, ``"diou"``
     ``agnostic``     classes suppress each other (default false)
