@@ -123,7 +123,7 @@ def test_runs_a_program() -> None:
         want = IssDevice(program).run(inputs)
         np.testing.assert_array_equal(result.outputs["y"], want.outputs["y"])
         assert result.cycles == 1234
-        assert result.busy == {"LOAD": 1, "MAC": 2, "VEC": 3, "STORE": 4}
+        assert result.busy == {"LOAD": 1, "MAC": 2, "VEC": 3, "STORE": 4, "DETECT": 5}
     names = [n for n, _ in bus.log]
     assert names.index("PROGRAM_LENGTH") < len(names) - 1 - names[::-1].index("CONTROL")
     assert dict(bus.log)["PROGRAM_LENGTH"] == program.n_instructions

@@ -23,6 +23,7 @@ from falconet.isa import (
     Status,
     register,
 )
+from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.diagnosis import explain_error, explain_timeout
 from falconet.runtime.tensors import pack_input, unpack_output
@@ -182,40 +183,51 @@ class Driver:
             buffer.free()
         self._buffers, self._program = {}, None
 
-    def run(self, inputs: dict[str, Int8]) -> RunResult:
-        """Run once: inputs to memory, START, wait, outputs from memory."""
+    def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
+        """Run once: inputs and options to memory, START, wait, outputs and boxes from memory."""
         program, began = self.program, time.perf_counter()
+        detect = program.header.get("detect")
         self._put_inputs(program.header["inputs"], inputs)
+        if detect:
+            for at, row in pack_options(detect, options):
+                self._put("detect: the options", at, np.frombuffer(row, np.uint8))
+        if buffer := self._buffers.get(Segment.INPUT):
+            buffer.flush()
         self._start(program)
         self._finish(program)
-        outputs = self._get_outputs(program.header["outputs"])
+        outputs, detections = self._results(program.header["outputs"], detect)
         return RunResult(
             outputs, self.read("CYCLES"), {e.name: self.read(f"BUSY_{e.name}") for e in Engine},
-            time.perf_counter() - began,
+            time.perf_counter() - began, detections=detections,
         )
 
     def _put_inputs(self, tensors: Sequence[dict[str, Any]], inputs: dict[str, Int8]) -> None:
         check_inputs(list(tensors), inputs)
         for t in tensors:
-            data, at = pack_input(inputs[t["name"]], t, self._arch.lanes), int(t["offset"])
-            if at + len(data) > self._sizes[Segment.INPUT]:
-                raise FalconetError(
-                    f"input '{t['name']}': {len(data)} bytes at {at} are not in segment INPUT of "
-                    f"{self._sizes[Segment.INPUT]} bytes; recompile the network"
-                )
-            self._buffers[Segment.INPUT].array[at : at + len(data)] = data
-        if tensors:
-            self._buffers[Segment.INPUT].flush()
+            data = pack_input(inputs[t["name"]], t, self._arch.lanes)
+            self._put(f"input '{t['name']}'", int(t["offset"]), data)
 
-    def _get_outputs(self, tensors: Sequence[dict[str, Any]]) -> dict[str, Int8]:
-        if not tensors:
-            return {}
+    def _put(self, what: str, at: int, data: NDArray[np.uint8]) -> None:
+        size = self._sizes[Segment.INPUT]
+        if at < 0 or at + len(data) > size:
+            raise FalconetError(
+                f"{what}: {len(data)} bytes at {at} are not in segment INPUT of {size} bytes; "
+                "recompile the network"
+            )
+        self._buffers[Segment.INPUT].array[at : at + len(data)] = data
+
+    def _results(self, tensors: Sequence[dict[str, Any]], detect: dict[str, Any] | None
+                 ) -> tuple[dict[str, Int8], Detections | None]:
+        """The output tensors, and the boxes if the program has a head (``detect``)."""
+        if not tensors and not detect:
+            return {}, None
         buffer = self._buffers.get(Segment.OUTPUT)
         if buffer is None:
             raise FalconetError("segment OUTPUT is empty, but there are outputs; recompile")
         buffer.invalidate()
         data = buffer.array[: self._sizes[Segment.OUTPUT]]
-        return {t["name"]: unpack_output(data, t, self._arch.lanes) for t in tensors}
+        outputs = {t["name"]: unpack_output(data, t, self._arch.lanes) for t in tensors}
+        return outputs, unpack_detections(data, detect) if detect else None
 
     def _start(self, program: Program) -> None:
         self.write("CONTROL", Control.RESET)
