@@ -17,8 +17,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, FalconetError, Program
+from falconet.runtime.detections import Options
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet_sim.arithmetic import Params, output_stage
+from falconet_sim.golden_detect import detect_all
 
 __all__ = ["GoldenDevice", "run_graph", "run_node"]
 
@@ -158,13 +160,18 @@ class GoldenDevice:
                 raise FalconetError(f"program: it has no '{key}'; recompile the network")
         self._program = program
 
-    def run(self, inputs: dict[str, Int8]) -> RunResult:
+    def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         start = time.perf_counter()
         header = self.program.header
         blob = self.program.code[header["graph_offset"] :]
         self._values = run_graph(header["graph"], blob, inputs, keep=self._keep)
-        outputs = {name: self._values[name] for name in header["graph"]["outputs"]}
-        return RunResult(outputs, seconds=time.perf_counter() - start)
+        detect, names = header.get("detect"), header["graph"]["outputs"]
+        found = None
+        if detect:  # the heads are outputs of the graph, not of the program
+            names = [t["name"] for t in header["outputs"]]
+            found = detect_all(self._values, detect, options, self.arch)
+        outputs = {name: self._values[name] for name in names}
+        return RunResult(outputs, seconds=time.perf_counter() - start, detections=found)
 
     def tensor(self, name: str) -> Int8:
         """A tensor of the last run, int8 [C, H, W]."""

@@ -24,7 +24,7 @@ __all__ = ["HOST_MODES", "MODES", "VOTE_SIGMA", "suppress"]
 HOST_MODES = ("softer", "adaptive")
 MODES = (*(m.name.lower() for m in Suppression), *HOST_MODES)
 VOTE_SIGMA = 0.02
-"""Width of the vote of mode ``softer``: sigma_t of He et al., table 5."""
+"""Width of the vote of mode ``softer``: sigma_t of He et al."""
 
 Ints = NDArray[np.int64]
 _EDGES = ("x1", "y1", "x2", "y2")
@@ -98,7 +98,7 @@ def _vote(best: int, boxes: _Boxes, peers: Ints, variance: NDArray[np.float64]) 
     inter, areas = boxes.overlap(best, peers)
     peers, iou = peers[inter > 0], (inter / np.maximum(areas - inter, 1))[inter > 0]
     if not peers.size:
-        return boxes.edges[best]
+        peers, iou = np.array([best]), np.ones(1)
     weight = np.exp(-((1 - iou) ** 2) / VOTE_SIGMA)[:, None] / variance[peers]
     mean = (weight * boxes.edges[peers]).sum(0) / weight.sum(0)
     edges: Ints = np.rint(mean).astype(np.int64)
@@ -137,7 +137,7 @@ def suppress(
     agnostic:
         Boxes of different classes suppress each other too.
     variance:
-        Mode ``softer``: [n, 4], of x1, y1, x2, y2, positive, in any one unit; None: all equal.
+        Mode ``softer``: [n, 4], of x1, y1, x2, y2, in any one unit, 1e-9 to 1e9; None: all equal.
         The edges of a box that stays become the mean over all boxes of its class that overlap it
         (suppressed ones too), weighted by ``exp(-(1 - IoU)**2 / VOTE_SIGMA) / variance``, rounded
         to 1/16 pixel.
@@ -152,8 +152,9 @@ def suppress(
     if mode not in MODES:
         raise FalconetError(f"suppress: mode '{mode}' is unknown; use one of: {', '.join(MODES)}")
     n = len(records)
-    spread = np.ones((n, 4)) if variance is None else _checked(
-        "variance", variance, (n, 4), np.finfo(np.float64).tiny, np.finfo(np.float64).max)
+    spread = np.ones((n, 4))
+    if variance is not None:
+        spread = _checked("variance", variance, (n, 4), 1e-9, 1e9)
     order = np.lexsort(
         [records[k] for k in ("label", "anchor", "x", "y")] + [records["anchor"] >> 4])
     records, spread = records[order], spread[order]
