@@ -19,7 +19,8 @@ from falconet_models.quantize import quantize
 __all__ = ["cached_float", "cached_quantised"]
 
 _SOURCES = (
-    "bias_correction", "calibration", "equalise", "prepare", "preprocess", "qdq", "quantize",
+    "bias_correction", "calibration", "equalise", "heads", "prepare", "preprocess", "qdq",
+    "quantize",
 )
 
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, version_converter
 
 from falconet.isa import FalconetError
 
-__all__ = ["load_float", "session"]
+__all__ = ["load_float", "read_model", "session"]
 
 OPSET = 17
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}
@@ -35,7 +35,8 @@ def session(model: onnx.ModelProto, *, optimise: bool = True) -> ort.InferenceSe
     )
 
 
-def _read(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+def read_model(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
+    """The model, a copy of one that is given, and what errors call it."""
     if isinstance(source, onnx.ModelProto):
         model = onnx.ModelProto()
         model.CopyFrom(source)
@@ -83,15 +84,21 @@ def _check(model: onnx.ModelProto, name: str) -> None:
         )
 
 
-def load_float(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
+def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelProto:
     """A copy of the model in opset 17: constants and batch norm folded, shapes inferred.
+
+    Parameters
+    ----------
+    name:
+        What errors call it.
 
     Raises
     ------
     FalconetError
-        If it is no ONNX model, is quantised already, or has other than one fixed-size input.
+        If it is quantised already, or has other than one fixed-size input.
     """
-    model, name = _read(source)
+    name = name or f"model '{model.graph.name}'"
+    model, _ = read_model(model)
     _check(model, name)
     try:
         opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))

@@ -1,9 +1,10 @@
 """Post-training quantisation: a float ONNX model and some photographs -> a QDQ model.
 
-Channels are balanced first (:mod:`falconet_models.equalise`); ranges of the activations are
-measured by running the float model in onnxruntime (:mod:`falconet_models.calibration`); the QDQ
-graph is written (:mod:`falconet_models.qdq`); and the mean error of every convolution is taken out
-of its bias (:mod:`falconet_models.bias_correction`).
+A detector is cut behind its heads (:mod:`falconet_models.heads`); channels are balanced
+(:mod:`falconet_models.equalise`); ranges of the activations are measured by running the float
+model in onnxruntime (:mod:`falconet_models.calibration`); the QDQ graph is written
+(:mod:`falconet_models.qdq`); and the mean error of every convolution is taken out of its bias
+(:mod:`falconet_models.bias_correction`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ from falconet.isa import FalconetError
 from falconet_models.bias_correction import correct_biases
 from falconet_models.calibration import METHODS, Histogram, choose_range, collect
 from falconet_models.equalise import equalise
+from falconet_models.heads import check_description, cut, fold, load_heads, score_tensors
 from falconet_models.metadata import get_meta, set_meta
-from falconet_models.prepare import load_float
+from falconet_models.prepare import load_float, read_model
 from falconet_models.preprocess import to_tensor
-from falconet_models.qdq import insert, make_plan
+from falconet_models.qdq import Plan, insert, make_plan
 
 __all__ = ["preprocess_of", "quantize", "read_folder"]
 
 Progress = Callable[[str, float], None]
+Ranges = dict[str, tuple[float, float]]
+
+LOGITS = -8.0, 8.0
+"""Range of a head's scores before the sigmoid, whatever was measured: beyond it a score is within
+2**-11 of 0 or 1, and photographs without, say, large faces must not end it at no score above 0.5.
+"""
 
 
 def preprocess_of(
@@ -116,6 +124,40 @@ def _samples(
     return samples, used
 
 
+def _load(
+    source: str | Path | onnx.ModelProto, heads: Mapping[str, Any] | str | Path | None
+) -> onnx.ModelProto:
+    """The float model, simplified; a detector ends at its heads, one logit a class."""
+    model, name = read_model(source)
+    meta = get_meta(model)
+    given = heads if isinstance(heads, Mapping) or heads is None else load_heads(heads)
+    if given is not None:
+        description = {"kind": "detection", **given}
+    else:
+        description = meta.get("postprocess") or {}
+    if description.get("kind") != "detection":
+        return load_float(model, name)
+    check_description(description, model, name=name)
+    model = load_float(cut(model, description), name)
+    check_description(description, model, name=name)
+    set_meta(model, {**meta, "postprocess": fold(model, description)})
+    return model
+
+
+def _widen_scores(model: onnx.ModelProto, plan: Plan, ranges: Ranges) -> None:
+    """Give the scores of a detector's heads the range LOGITS, at least."""
+    description = get_meta(model).get("postprocess") or {}
+    if description.get("kind") != "detection":
+        return
+    members = plan.members()
+    for tensor in score_tensors(description):
+        first = plan.group[tensor]
+        low, high = LOGITS
+        if len(members[first]) > 1:
+            low, high = min(low, ranges[first][0]), max(high, ranges[first][1])
+        ranges[first] = low, high
+
+
 def quantize(
     source: str | Path | onnx.ModelProto,
     calibration: Iterable[NDArray[Any]] | Mapping[str, NDArray[Any]],
@@ -125,6 +167,7 @@ def quantize(
     equalisation: bool = True,
     bias_correction: bool = True,
     preprocess: Mapping[str, Any] | None = None,
+    heads: Mapping[str, Any] | str | Path | None = None,
     progress: Progress = lambda stage, share: None,
 ) -> onnx.ModelProto:
     """Quantise ``source`` to int8.
@@ -147,6 +190,10 @@ def quantize(
     preprocess:
         Fields (``mean``, ``std``, ``colour``, ``fit`` ...) in place of those in the model's
         metadata (see :func:`preprocess_of`). What was applied is stored in the result.
+    heads:
+        A detector's heads (:mod:`falconet_models.metadata`, kind ``"detection"``) or the JSON file
+        that describes them, in place of the model's ``postprocess``. What is behind them is cut
+        off, and two logits of a softmax become one. The result's metadata say so.
     progress:
         Called with the name of the stage and the share of it that is done.
 
@@ -157,7 +204,7 @@ def quantize(
     """
     if method not in METHODS:
         raise FalconetError(f"method '{method}' is unknown; use one of {', '.join(METHODS)}")
-    model = load_float(source)
+    model = _load(source, heads)
     if isinstance(calibration, Mapping):
         calibration = calibration.values()
     samples, used = _samples(model, calibration, preprocess)
@@ -174,6 +221,7 @@ def quantize(
         first: choose_range(Histogram.merge([histograms[t] for t in members]), method)
         for first, members in plan.members().items()
     }
+    _widen_scores(model, plan, ranges)
     biases = None
     if bias_correction:
         biases = correct_biases(model, plan, ranges, means, samples, progress)

@@ -130,7 +130,8 @@ def build(*, height: int = 320, width: int = 320) -> onnx.ModelProto:
     """The detector; 423,264 parameters, 264.6 M MACs at 320 x 320.
 
     Outputs ``bbox_S`` [1, 8, H/S, W/S], ``class_S`` [1, 4, ...] and ``landmark_S`` [1, 20, ...]
-    for S in 8, 16, 32: two anchors, the channels of the first before those of the second.
+    for S in 8, 16, 32: two anchors, the channels of the first before those of the second. The two
+    logits of an anchor become one when the network is quantised.
     """
     check_size("retinaface", height=height, width=width)
     network = _Network(_Source(published()), height, width)
@@ -144,13 +145,15 @@ def build(*, height: int = 320, width: int = 320) -> onnx.ModelProto:
             "mean": list(_MEAN), "std": [1.0, 1.0, 1.0], "pad": [int(m) for m in _MEAN],
         },
         "postprocess": {
-            "kind": "retinaface",
+            "kind": "detection", "labels": ["face"], "score": "softmax",
+            "box": {"kind": "ssd", "variances": [0.1, 0.2]},
             "levels": [
-                {"stride": stride, "min_sizes": list(sizes),
-                 **{head: f"{head}_{stride}" for head in _HEADS}} for stride, sizes in LEVELS
+                {"stride": stride, "anchors": [[size, size] for size in sizes],
+                 "box": f"bbox_{stride}", "class": f"class_{stride}",
+                 "landmark": f"landmark_{stride}"}
+                for stride, sizes in LEVELS
             ],
-            "variances": [0.1, 0.2], "labels": ["face"],
-            "score_threshold": 0.5, "nms_threshold": 0.4,
+            "score_threshold": 0.5, "nms_threshold": 0.4, "maximum": 100,
         },
     })
     return model

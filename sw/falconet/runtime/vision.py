@@ -1,12 +1,13 @@
 """From a photograph to the input tensor, and from the output tensors to what is in the picture.
 
 Everything is taken from a program's ``meta``; ``falconet_models.metadata`` is its reference.
-numpy is all that is needed.
+numpy is all that is needed. Pre-processing is in :mod:`falconet.runtime.preprocess`, boxes in float
+are in :mod:`falconet.runtime.boxes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.runtime.resample import resample
+from falconet.runtime.boxes import decode, iou, suppress
+from falconet.runtime.detections import Detections
+from falconet.runtime.preprocess import Frame, Preprocessor, dequantize, quantize
 
 __all__ = [
-    "Classification", "Detection", "Frame", "Preprocessor", "dequantize", "iou", "nms",
+    "Classification", "Detection", "Frame", "Preprocessor", "dequantize", "detections_of", "iou",
     "postprocess", "quantize",
 ]
 
 Array = NDArray[Any]
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where the photograph lies in the network's input.
-
-    Input pixel ``x`` is photograph pixel ``(x - left) * scale_x``; likewise ``y``.
-    """
-
-    width: int
-    height: int
-    left: float = 0.0
-    top: float = 0.0
-    scale_x: float = 1.0
-    scale_y: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,199 +49,10 @@ class Classification:
     index: int
 
 
-def quantize(values: Array, scale: float, zero_point: int) -> NDArray[np.int8]:
-    """``clamp(round_half_even(values / scale) + zero_point)`` in float32, as ONNX defines it."""
-    q = np.rint(np.asarray(values, np.float32) / np.float32(scale)) + np.float32(zero_point)
-    stored: NDArray[np.int8] = np.clip(q, -128, 127).astype(np.int8)
-    return stored
-
-
-def dequantize(values: Array, scale: float, zero_point: int) -> Floats:
-    """``(values - zero_point) * scale`` in float32."""
-    real: Floats = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
-    return real
-
-
-class Preprocessor:
-    """Makes the input tensor of a network.
-
-    Parameters
-    ----------
-    meta:
-        The program's ``meta``; its ``preprocess`` is used.
-    scale, zero_point:
-        Of the int8 input tensor.
-
-    Raises
-    ------
-    FalconetError
-        If ``preprocess`` is missing or a field of it is.
-    """
-
-    def __init__(self, meta: Mapping[str, Any], scale: float = 1.0, zero_point: int = 0) -> None:
-        p = meta.get("preprocess")
-        if not isinstance(p, Mapping):
-            raise FalconetError(
-                "meta: preprocess is missing; add it to the model or give the input tensor itself"
-            )
-        try:
-            self.fit, self.colour = str(p["fit"]), str(p["colour"])
-            self.height, self.width = (int(v) for v in p["size"])
-            self.mean = np.asarray(p["mean"], np.float32).reshape(-1)
-            self.std = np.asarray(p["std"], np.float32).reshape(-1)
-            self.resize = int(p["resize"]) if self.fit == "crop" else 0
-            self.pad = np.broadcast_to(np.asarray(p.get("pad", 0), np.uint8), self.mean.shape)
-        except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise FalconetError(f"meta: preprocess is unusable ({e}); export the model again"
-                                ) from None
-        self._check()
-        levels = np.arange(256, dtype=np.float32)[:, None]
-        self.lut = quantize((levels - self.mean) / self.std, scale, zero_point)
-        """int8 [256, C]: the stored value of each pixel value, channel by channel."""
-
-    def _check(self) -> None:
-        def need(ok: bool, field: str, rule: str) -> None:
-            if not ok:
-                raise FalconetError(f"meta: preprocess.{field} is impossible; {rule}")
-
-        need(self.fit in ("letterbox", "crop", "stretch"), "fit", "use letterbox, crop or stretch")
-        need(self.colour in ("RGB", "BGR", "GRAY"), "colour", "use RGB, BGR or GRAY")
-        need(self.height > 0 and self.width > 0, "size", "use [height, width]")
-        channels = 1 if self.colour == "GRAY" else 3
-        need(self.mean.size == channels, "mean", f"give {channels} numbers")
-        need(self.std.size == channels and bool(np.all(self.std > 0)), "std",
-             f"give {channels} positive numbers")
-        need(self.fit != "crop" or self.resize >= max(self.height, self.width), "resize",
-             "it is at least the size of the input")
-
-    def pixels(self, image: Array) -> tuple[NDArray[np.uint8], Frame]:
-        """``image`` scaled and placed: uint8 [H, W, C] in the network's channel order.
-
-        ``image`` is uint8 [h, w], [h, w, 3] (R, G, B) or [h, w, 4] (alpha is dropped).
-        """
-        image = np.asarray(image)
-        if (image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape
-                or (image.ndim == 3 and image.shape[2] not in (3, 4))):
-            raise FalconetError(
-                f"image: {image.dtype} {list(image.shape)} is not a photograph; "
-                "use uint8 of height x width x 3"
-            )
-        image = self._channels(image)
-        h, w = image.shape[:2]
-        if self.fit == "stretch":
-            frame = Frame(w, h, 0, 0, w / self.width, h / self.height)
-            return resample(image, self.height, self.width), frame
-        if self.fit == "crop":
-            tall = w <= h
-            new_w = self.resize if tall else int(self.resize * w / h)
-            new_h = int(self.resize * h / w) if tall else self.resize
-            left, top = round((new_w - self.width) / 2), round((new_h - self.height) / 2)
-            small = resample(image, new_h, new_w)
-            out = np.ascontiguousarray(small[top : top + self.height, left : left + self.width])
-            return out, Frame(w, h, -left, -top, w / new_w, h / new_h)
-        scale = min(self.width / w, self.height / h)
-        new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
-        left, top = (self.width - new_w) // 2, (self.height - new_h) // 2
-        out = np.empty((self.height, self.width, image.shape[2]), np.uint8)
-        out[:] = self.pad
-        out[top : top + new_h, left : left + new_w] = resample(image, new_h, new_w)
-        return out, Frame(w, h, left, top, w / new_w, h / new_h)
-
-    def _channels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.colour == "GRAY":
-            if image.ndim == 2:
-                return image[..., None]
-            r, g, b = (image[..., i].astype(np.uint32) for i in range(3))  # ITU-R BT.601
-            grey = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
-            return grey.astype(np.uint8)[..., None]
-        if image.ndim == 2:
-            image = np.repeat(image[..., None], 3, axis=2)
-        return image[..., [2, 1, 0] if self.colour == "BGR" else [0, 1, 2]]
-
-    def __call__(self, image: Array) -> tuple[NDArray[np.int8], Frame]:
-        """The stored input tensor, int8 [H, W, C], and where the photograph lies in it."""
-        pixels, frame = self.pixels(image)
-        stored = np.stack([self.lut[pixels[..., c], c] for c in range(pixels.shape[2])], axis=2)
-        return stored, frame
-
-    def tensor(self, image: Array) -> tuple[Floats, Frame]:
-        """The float input [1, C, H, W] that a float network takes: ``(pixel - mean) / std``."""
-        pixels, frame = self.pixels(image)
-        x = (pixels.astype(np.float32) - self.mean) / self.std
-        return np.ascontiguousarray(x.transpose(2, 0, 1)[None]), frame
-
-
-def iou(box: Array, boxes: Array) -> Array:
-    """Intersection over union of one box [4] with many [n, 4]: left, top, width, height."""
-    corner = np.maximum(box[:2], boxes[:, :2])
-    overlap = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:]) - corner
-    common = np.prod(np.maximum(overlap, 0), axis=1)
-    union = np.prod(box[2:]) + np.prod(boxes[:, 2:], axis=1) - common
-    ratio: Array = common / np.maximum(union, np.finfo(np.float32).tiny)
-    return ratio
-
-
-def nms(boxes: Array, scores: Array, threshold: float) -> list[int]:
-    """Greedy non-maximum suppression: indices kept, best score first, ties in order.
-
-    A box goes if it overlaps a better one that stayed with more than ``threshold``.
-    """
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while order.size:
-        kept.append(int(order[0]))
-        rest = order[1:]
-        order = rest[iou(boxes[kept[-1]], boxes[rest]) <= threshold]
-    return kept
-
-
 def _softmax(x: Array) -> Array:
     e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
     e /= e.sum(axis=-1, keepdims=True)
     return e
-
-
-def _rows(tensor: Array, values: int) -> Array:
-    """[A * values, H, W] as [H * W * A, values]: one row an anchor."""
-    c, h, w = tensor.shape
-    rows: Array = tensor.reshape(c // values, values, h, w).transpose(2, 3, 0, 1)
-    return rows.reshape(-1, values)
-
-
-def _retinaface(
-    post: Mapping[str, Any], get: Any, frame: Frame, score_threshold: float, nms_threshold: float
-) -> list[Detection]:
-    """Boxes of one class: each anchor holds a centre, a size, two logits and five landmarks."""
-    v_centre, v_size = post["variances"]
-    found: list[tuple[Array, Array, Array]] = []
-    for level in post["levels"]:
-        bbox, logits, marks = (
-            _rows(get(level[part]), n) for part, n in (("bbox", 4), ("class", 2), ("landmark", 10))
-        )
-        w = get(level["bbox"]).shape[2]
-        score = _softmax(logits)[:, 1]
-        sizes = np.asarray(level["min_sizes"], np.float64)
-        keep = np.nonzero(score > score_threshold)[0]
-        cell, anchor = np.divmod(keep, sizes.size)
-        centre = (np.stack([cell % w, cell // w], axis=1) + 0.5) * level["stride"]
-        size = sizes[anchor][:, None]
-        middle = centre + bbox[keep, :2] * (v_centre * size)
-        extent = size * np.exp(bbox[keep, 2:] * v_size)
-        points = centre[:, None] + marks[keep].reshape(-1, 5, 2) * (v_centre * size[:, None])
-        found.append((score[keep], np.hstack([middle - extent / 2, extent]), points))
-    scores, boxes, points = (np.concatenate(part) for part in zip(*found))
-    ratio = np.array([frame.scale_x, frame.scale_y])
-    offset = np.array([frame.left, frame.top])
-    boxes = np.hstack([(boxes[:, :2] - offset) * ratio, boxes[:, 2:] * ratio])
-    points = (points - offset) * ratio
-    return [
-        Detection(
-            str(post["labels"][0]), float(scores[i]), float(boxes[i, 0]), float(boxes[i, 1]),
-            float(boxes[i, 2]), float(boxes[i, 3]),
-            tuple((float(x), float(y)) for x, y in points[i]),
-        )
-        for i in nms(boxes, scores, nms_threshold)
-    ]
 
 
 def _classification(logits: Array, labels: Sequence[str], top: int) -> list[Classification]:
@@ -267,6 +65,39 @@ def _classification(logits: Array, labels: Sequence[str], top: int) -> list[Clas
     return [Classification(labels[i] if labels else str(i), float(p[i]), int(i)) for i in best]
 
 
+def _on_photograph(
+    frame: Frame, labels: Sequence[str], boxes: Array, scores: Sequence[float],
+    classes: Sequence[int], points: Array,
+) -> list[Detection]:
+    """Detections of boxes (left, top, width, height) in pixels of the network's input."""
+    ratio = np.array([frame.scale_x, frame.scale_y])
+    corner = np.array([frame.left, frame.top])
+    places = np.hstack([(boxes[:, :2] - corner) * ratio, boxes[:, 2:] * ratio])
+    marks = (points - corner) * ratio
+    return [
+        Detection(str(labels[c]), float(s), x, y, w, h, tuple((px, py) for px, py in mark))
+        for (x, y, w, h), s, c, mark in zip(places.tolist(), scores, classes, marks.tolist())
+    ]
+
+
+def _detection(
+    meta: Mapping[str, Any], get: Callable[[str], Array], frame: Frame,
+    score: float | None, overlap: float | None, maximum: int | None,
+) -> list[Detection]:
+    post = meta["postprocess"]
+    size = (meta.get("preprocess") or {}).get("size")
+    least = float(post.get("score_threshold", 0.5) if score is None else score)
+    boxes = decode(post, get, least=least, size=size)
+    kept, scores = suppress(
+        boxes, mode=post.get("nms", "greedy"), agnostic=bool(post.get("agnostic", False)),
+        threshold=float(post.get("nms_threshold", 0.45) if overlap is None else overlap),
+        sigma=float(post.get("sigma", 0.5)), least=least,
+        maximum=int(post.get("maximum", 100) if maximum is None else maximum),
+    )
+    return _on_photograph(frame, post["labels"], boxes.box[kept], scores,
+                          boxes.label[kept].tolist(), boxes.points[kept])
+
+
 def postprocess(
     meta: Mapping[str, Any],
     outputs: Mapping[str, Array],
@@ -274,20 +105,22 @@ def postprocess(
     *,
     score_threshold: float | None = None,
     nms_threshold: float | None = None,
+    maximum: int | None = None,
     top: int = 5,
 ) -> list[Detection] | list[Classification]:
-    """What the network saw.
+    """What the network saw, computed on the host in float.
 
     Parameters
     ----------
     meta:
-        The program's ``meta``; its ``postprocess`` is used.
+        The ``meta`` of the program, or of the model, that the outputs are from; its
+        ``postprocess`` is used.
     outputs:
         Real (dequantised) tensors by name, [C, H, W] with or without a leading 1.
     frame:
         From the :class:`Preprocessor`; detections need it.
-    score_threshold, nms_threshold:
-        Instead of those of the metadata.
+    score_threshold, nms_threshold, maximum:
+        Of detections, instead of those of the metadata.
     top:
         Classes to return, most probable first.
 
@@ -308,17 +141,41 @@ def postprocess(
     try:
         if post["kind"] == "classification":
             return _classification(get(post["output"]), post.get("labels", []), top)
-        if post["kind"] == "retinaface":
+        if post["kind"] == "detection":
             if frame is None:
                 raise FalconetError("postprocess: frame is missing; pass the preprocessor's")
-            return _retinaface(
-                post, get, frame,
-                float(post["score_threshold"] if score_threshold is None else score_threshold),
-                float(post["nms_threshold"] if nms_threshold is None else nms_threshold),
-            )
-    except (KeyError, TypeError, ValueError, IndexError) as e:
+            return _detection(meta, get, frame, score_threshold, nms_threshold, maximum)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as e:
         raise FalconetError(f"meta: postprocess is unusable ({e}); export the model again"
                             ) from None
     raise FalconetError(
-        f"meta: postprocess.kind='{post['kind']}' is unknown; use classification or retinaface"
+        f"meta: postprocess.kind='{post['kind']}' is unknown; use classification or detection"
+    )
+
+
+def detections_of(
+    meta: Mapping[str, Any], detections: Detections, frame: Frame
+) -> list[Detection]:
+    """The machine's own boxes, best first, in pixels of the photograph.
+
+    Parameters
+    ----------
+    meta:
+        The program's ``meta``; the class names of its ``postprocess`` are used.
+    detections:
+        Of a run (``RunResult.detections``): 1/16 pixel of the network's input.
+    frame:
+        From the :class:`Preprocessor`.
+    """
+    labels = (meta.get("postprocess") or {}).get("labels") or []
+    records = detections.records
+    if len(records) and int(records["label"].max()) >= len(labels):
+        raise FalconetError(
+            f"meta: postprocess.labels has {len(labels)} names, the machine found class "
+            f"{int(records['label'].max())}; recompile the network"
+        )
+    x1, y1, x2, y2 = (records[k].astype(np.float64) / 16 for k in ("x1", "y1", "x2", "y2"))
+    return _on_photograph(
+        frame, labels, np.stack([x1, y1, x2 - x1, y2 - y1], axis=1),
+        (records["score"] / 65536).tolist(), records["label"].tolist(), detections.landmarks / 16,
     )
