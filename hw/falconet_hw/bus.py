@@ -1,4 +1,4 @@
-"""Bus signatures: the AXI3 masters, the AXI-Lite slave, and what a trace of the machine shows.
+"""Bus signatures: AXI3 masters, AXI-Lite slave, load bus, and what a trace of the machine shows.
 
 Names of the emitted Verilog ports are ``<port>__<signal>``, e.g. ``m0__araddr``.
 """
@@ -8,8 +8,12 @@ from __future__ import annotations
 from amaranth.lib.wiring import In, Out, Signature
 
 from falconet.isa import Arch, Engine
+from falconet_hw.layout import LoadBus
 
-__all__ = ["Axi3ReadSignature", "Axi3WriteSignature", "AxiLiteSignature", "TraceSignature"]
+__all__ = [
+    "Axi3ReadSignature", "Axi3WriteSignature", "AxiLiteSignature", "LoadSignature",
+    "TraceSignature",
+]
 
 
 class Axi3ReadSignature(Signature):
@@ -50,6 +54,14 @@ class AxiLiteSignature(Signature):
             "araddr": In(addr_width), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
             "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
         })
+
+
+class LoadSignature(Signature):
+    """The load bus, as seen by LOAD: the fields of LoadBus and ``valid``; always accepted."""
+
+    def __init__(self, arch: Arch) -> None:
+        fields = {name: Out(field.shape) for name, field in LoadBus(arch)}
+        super().__init__({"valid": Out(1), **fields})
 
 
 class TraceSignature(Signature):

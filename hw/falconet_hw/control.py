@@ -145,11 +145,11 @@ class Counters(Component):
     Members
     -------
     running: In(1)
-    busy: In(4)
+    busy: In(5)
         One bit for each ``Engine``.
     cycles: Out(32)
         Cycles since reset in which ``running`` was high.
-    busy_cycles: Out(32).array(4)
+    busy_cycles: Out(32).array(5)
         And those in which ``busy`` was high a cycle before.
     """
 

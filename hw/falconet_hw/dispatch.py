@@ -61,7 +61,7 @@ class EngineQueue(Component):
         ``ready`` while there is room, without regard to ``valid``.
     o: Out(stream.Signature(512))
         The head. Bits beyond the engine's longest instruction are 0.
-    retired: In(16).array(4)
+    retired: In(16).array(5)
         Instructions retired by each engine, modulo 2**16.
     halt: In(1)
         Offer nothing more.
@@ -105,7 +105,7 @@ class EngineQueue(Component):
 
 
 class Dispatch(Component):
-    """Routes instructions to four queues and counts what the engines have retired.
+    """Routes instructions to five queues and counts what the engines have retired.
 
     An instruction is checked in the cycle after it is offered, and taken then; it stalls while
     its queue is full. One with an unknown opcode (END included) or an illegal field is not taken:
@@ -119,13 +119,13 @@ class Dispatch(Component):
     -------
     instr: In(stream.Signature(512))
         All instructions of the program in order, without END.
-    engines: Out(stream.Signature(512)).array(4)
+    engines: Out(stream.Signature(512)).array(5)
         Instructions whose waits are met, for each ``Engine``.
-    retire: In(4)
+    retire: In(5)
         Bit ``e``: engine ``e`` has retired its oldest instruction.
-    start: Out(4)
+    start: Out(5)
         Bit ``e``: an instruction is handed to engine ``e`` in this cycle.
-    retired: Out(32).array(4)
+    retired: Out(32).array(5)
         Retired instructions since reset.
     idle: Out(1)
         All instructions that were taken have retired (a cycle ago or more).

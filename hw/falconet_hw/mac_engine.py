@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from falconet.isa import INSTRUCTION_BITS, Arch, Dst
+from falconet_hw.bus import LoadSignature
 from falconet_hw.delay import delay
 from falconet_hw.fifo import Fifo
 from falconet_hw.layout import WriteBus
@@ -17,7 +18,6 @@ from falconet_hw.mac import MacArray
 from falconet_hw.mac_params import MacParams
 from falconet_hw.mac_sequencer import MacSequencer, MacStep
 from falconet_hw.output import OutputStage
-from falconet_hw.vector import LoadSignature
 from falconet_hw.weights import WeightMemory
 
 __all__ = ["MacEngine"]

@@ -1,15 +1,15 @@
-"""The store engine: scratchpad to DDR."""
+"""The store engine: scratchpad or records to DDR."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from falconet.isa import INSTRUCTION_BITS, Arch, Segment, Store
+from falconet.isa import INSTRUCTION_BITS, Arch, Segment, Src, Store
 from falconet_hw.axi import ErrorLayout, SegmentsLayout, WriteClientSignature
 from falconet_hw.box import Box, BoxRun, BoxWalker
 from falconet_hw.burst import BurstSplitter, word_beats
@@ -17,20 +17,27 @@ from falconet_hw.delay import delay
 from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.layout import instruction_layout
 
-__all__ = ["StoreEngine", "WordReader"]
+__all__ = ["StoreEngine", "WordReader", "WordRun"]
 
 _AHEAD = 4  # instructions whose bursts may be raised before their words are read
 _WORDS = 32
 
 
+class WordRun(data.StructLayout):
+    """``count`` words of one memory."""
+
+    def __init__(self) -> None:
+        super().__init__({"count": 16, "records": 1})
+
+
 class WordReader(Component):
-    """Reads runs of words from the scratchpad, up to one a cycle, up to 32 on their way.
+    """Reads runs of words from either memory, up to one a cycle, up to 32 on their way.
 
     Members
     -------
-    runs: In(stream.Signature(BoxRun(16, 16)))
-        Address of the first word; ``common`` counts the words.
-    read_req, read_data:
+    runs: In(stream.Signature(BoxRun(16, WordRun())))
+        Address of the first word.
+    read_req, read_data, record_req, record_data:
         See :class:`StoreEngine`.
     words: Out(stream.Signature(8 * lanes))
     """
@@ -38,39 +45,52 @@ class WordReader(Component):
     def __init__(self, *, arch: Arch, read_latency: int) -> None:
         self.read_latency = read_latency
         super().__init__({
-            "runs": In(stream.Signature(BoxRun(16, 16))),
+            "runs": In(stream.Signature(BoxRun(16, WordRun()))),
             "read_req": Out(stream.Signature(16)),
             "read_data": In(8 * arch.lanes),
+            "record_req": Out(stream.Signature(16)),
+            "record_data": In(8 * arch.lanes),
             "words": Out(stream.Signature(8 * arch.lanes)),
         })
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.request = request = RegisterSlice(16)
+        where = data.StructLayout({"addr": 16, "records": 1})
+        m.submodules.request = request = RegisterSlice(where)
         m.submodules.queue = queue = Fifo(self.words.payload.shape(), depth=_WORDS)
-        connect(m, request.o, flipped(self.read_req))
         connect(m, queue.o, flipped(self.words))
 
         active, final, go = Signal(), Signal(), Signal()
         addr, left = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        records = Signal(reset_less=True)
         room = Signal(range(_WORDS + 1), init=_WORDS)
+        asked, from_records = request.o, request.o.payload.records
         m.d.comb += [
             request.i.valid.eq(active & room.any()),
-            request.i.payload.eq(addr),
+            request.i.payload.addr.eq(addr),
+            request.i.payload.records.eq(records),
             go.eq(request.i.valid & request.i.ready),
             self.runs.ready.eq(~active | (go & final)),
+            self.read_req.payload.eq(asked.payload.addr),
+            self.read_req.valid.eq(asked.valid & ~from_records),
+            self.record_req.payload.eq(asked.payload.addr),
+            self.record_req.valid.eq(asked.valid & from_records),
+            asked.ready.eq(Mux(from_records, self.record_req.ready, self.read_req.ready)),
             queue.i.valid.eq(delay(
-                m, self.read_req.valid & self.read_req.ready, self.read_latency,
-                name="asked", reset=True,
+                m, asked.valid & asked.ready, self.read_latency, name="asked", reset=True,
             )),
-            queue.i.payload.eq(self.read_data),
+            queue.i.payload.eq(Mux(
+                delay(m, from_records, self.read_latency, name="from_records", shared=True),
+                self.record_data, self.read_data,
+            )),
         ]
         m.d.sync += room.eq(room - go + (queue.o.valid & queue.o.ready))
         with m.If(self.runs.ready):
             run = self.runs.payload
             m.d.sync += [
                 active.eq(self.runs.valid), addr.eq(run.at),
-                left.eq(run.common - 1), final.eq(run.common == 1),
+                left.eq(run.common.count - 1), final.eq(run.common.count == 1),
+                records.eq(run.common.records),
             ]
         with m.Elif(go):
             m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), final.eq(left == 1)]
@@ -85,7 +105,7 @@ class StoreEngine(Component):
         instr -+-> BoxWalker -> BurstSplitter ------------> m0.cmd
                +-> Fifo -> BoxWalker -> WordReader -> beats -> m0.data
 
-    One beat a cycle as long as the scratchpad gives ``8 / lanes`` words a cycle; up to 5
+    One beat a cycle as long as the memory gives ``8 / lanes`` words a cycle; up to 5
     instructions may be under way. Segments CODE and INPUT are refused with WINDOW.
 
     Parameters
@@ -101,6 +121,8 @@ class StoreEngine(Component):
         Word addresses, from a register.
     read_data: In(8 * lanes)
         Valid exactly ``read_latency`` cycles after the request's transfer; always accepted.
+    record_req, record_data:
+        The same for the records of the detect engine.
     m0: Out(WriteClientSignature())
     start: Out(1)
         One cycle per instruction, the one after it was accepted.
@@ -123,6 +145,8 @@ class StoreEngine(Component):
             "segments": In(SegmentsLayout()),
             "read_req": Out(stream.Signature(16)),
             "read_data": In(8 * arch.lanes),
+            "record_req": Out(stream.Signature(16)),
+            "record_data": In(8 * arch.lanes),
             "m0": Out(WriteClientSignature()),
             "start": Out(1),
             "retire": Out(1),
@@ -137,8 +161,8 @@ class StoreEngine(Component):
         parts = arch.lanes // arch.DATA_BYTES
         ddr = data.StructLayout({"segment": 2, "beats": 17})
         m.submodules.requests = requests = BoxWalker(32, ddr)
-        m.submodules.ahead = ahead = Fifo(Box(16, 16), depth=_AHEAD)
-        m.submodules.rows = rows = BoxWalker(16, 16)
+        m.submodules.ahead = ahead = Fifo(Box(16, WordRun()), depth=_AHEAD)
+        m.submodules.rows = rows = BoxWalker(16, WordRun())
         m.submodules.reader = reader = WordReader(arch=arch, read_latency=self.read_latency)
         m.submodules.splitter = splitter = BurstSplitter(
             arch=arch, refused=(Segment.CODE, Segment.INPUT)
@@ -162,7 +186,8 @@ class StoreEngine(Component):
             row.base.eq(store.base),
             row.n1.eq(store.n1), row.n2.eq(store.n2),
             row.step1.eq(store.step1), row.step2.eq(store.step2),
-            row.common.eq(store.run),
+            row.common.count.eq(store.run),
+            row.common.records.eq(store.src == Src.RECORDS),
         ]
 
         run = requests.runs.payload
@@ -181,11 +206,13 @@ class StoreEngine(Component):
         connect(m, ahead.o, rows.boxes)
         connect(m, rows.runs, reader.runs)
         connect(m, reader.read_req, flipped(self.read_req))
+        connect(m, reader.record_req, flipped(self.record_req))
         beat = self.m0.data
         word = reader.words
         part = Signal(exact_log2(parts))
         m.d.comb += [
             reader.read_data.eq(self.read_data),
+            reader.record_data.eq(self.record_data),
             beat.valid.eq(word.valid),
             beat.payload.data.eq(word.payload.word_select(part, 64)),
             beat.payload.strb.eq(-1),

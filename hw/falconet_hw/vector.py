@@ -11,20 +11,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from falconet.isa import Arch, Dst
+from falconet_hw.bus import LoadSignature
 from falconet_hw.delay import copies, delay
-from falconet_hw.layout import LoadBus, ParamLayout, WriteBus
+from falconet_hw.layout import ParamLayout, WriteBus
 from falconet_hw.output import OutputStage
 from falconet_hw.vector_lane import LaneControl, VectorLane
 
-__all__ = ["LoadSignature", "Token", "VectorDatapath", "VectorResult", "VectorWeights"]
-
-
-class LoadSignature(wiring.Signature):
-    """The load bus, as seen by LOAD: the fields of LoadBus and ``valid``; always accepted."""
-
-    def __init__(self, arch: Arch) -> None:
-        fields = {name: Out(field.shape) for name, field in LoadBus(arch)}
-        super().__init__({"valid": Out(1), **fields})
+__all__ = ["Token", "VectorDatapath", "VectorResult", "VectorWeights"]
 
 
 class Token(data.StructLayout):

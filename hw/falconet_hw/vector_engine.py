@@ -9,9 +9,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from falconet.isa import INSTRUCTION_BITS, Arch
+from falconet_hw.bus import LoadSignature
 from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.layout import WriteBus
-from falconet_hw.vector import LoadSignature, Token, VectorDatapath, VectorResult
+from falconet_hw.vector import Token, VectorDatapath, VectorResult
 from falconet_hw.vector_loops import VectorLoops
 
 __all__ = ["VectorEngine"]

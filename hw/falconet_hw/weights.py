@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from falconet.isa import Arch, Dst
+from falconet_hw.bus import LoadSignature
 from falconet_hw.delay import delay
-from falconet_hw.vector import LoadSignature
 
 __all__ = ["CHAIN", "WeightMemory", "WeightSlice", "byte_place"]
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, FalconetError, build_folder
+from falconet.isa import Arch, Engine, FalconetError, build_folder
 
 __all__ = ["build_library", "machine_library", "source_key"]
 
@@ -112,7 +112,10 @@ def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
     """
     root, version = _verilator()
     compiler = _compiler()
-    defines = (f"-DFALCONET_LANES={lanes}", f"-DFALCONET_TRACE={int(trace)}")
+    defines = (
+        f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
+        f"-DFALCONET_TRACE={int(trace)}",
+    )
     key = _digest(
         verilog.read_bytes(), HARNESS.read_bytes(), version, compiler, _processor(),
         *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),

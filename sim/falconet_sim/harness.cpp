@@ -4,7 +4,8 @@
 // outputs are sampled just before it. One call of Sim::step is one clock cycle. The DDR model is
 // described in falconet_sim/ddr.py.
 //
-// FALCONET_LANES: lanes of the machine. FALCONET_TRACE: 1 if it has the trace port.
+// FALCONET_LANES: lanes of the machine. FALCONET_ENGINES: engines. FALCONET_TRACE: 1 if it has the
+// trace port.
 
 #include <cstdarg>
 #include <cstdint>
@@ -317,7 +318,7 @@ private:
         }
         if (TRACE(start) | TRACE(retire)) {
             active = cycle;
-            for (uint8_t e = 0; log_events && e < 4; ++e) {
+            for (uint8_t e = 0; log_events && e < FALCONET_ENGINES; ++e) {
                 if (TRACE(start) >> e & 1) events.push_back({cycle, e, 0});
                 if (TRACE(retire) >> e & 1) events.push_back({cycle, e, 1});
             }

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, Engine, FalconetError, Program
+from falconet.runtime.detections import Options
 from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
 from falconet_sim.build import machine_library
@@ -213,11 +214,11 @@ class RtlDevice(Driver):
         device.load(program)
         return device
 
-    def run(self, inputs: dict[str, Int8]) -> RunResult:
+    def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """As the driver's, with a trace; after a failure ``writes`` has those up to it."""
         self.board.log(writes=self.log_writes, events=True)
         try:
-            result = super().run(inputs)
+            result = super().run(inputs, options)
         finally:
             if self.log_writes:
                 self.writes = self.board.writes()

@@ -26,7 +26,7 @@ from axi_bench import (
 from bench import run, settings
 from cocotb.triggers import RisingEdge
 
-from falconet.isa import INSTRUCTION_BITS, Arch, ErrorCode, Segment, Store, preset
+from falconet.isa import INSTRUCTION_BITS, Arch, ErrorCode, Segment, Src, Store, preset
 from falconet_hw.axi import ErrorLayout, SegmentsLayout, WriteMaster
 from falconet_hw.bus import Axi3WriteSignature
 from falconet_hw.delay import delay
@@ -37,15 +37,17 @@ WRITABLE = SEGMENTS[Segment.OUTPUT:]
 LATENCY = 4
 
 
-def stored(address: int, lanes: int) -> bytes:
-    """What the bench's scratchpad holds at a word address: something else everywhere."""
-    return bytes(
-        ((address >> 8 * (i % 2)) + i * (0x1D + (address & 0xF))) & 0xFF for i in range(lanes)
-    )
+FACTORS = {Src.SCRATCHPAD: 0x1D, Src.RECORDS: 0x47}
+
+
+def stored(src: int, address: int, lanes: int) -> bytes:
+    """What the bench's memories hold at a word address: something else everywhere."""
+    factor = FACTORS[Src(src)] + (address & 0xF)
+    return bytes(((address >> 8 * (i % 2)) + i * factor) & 0xFF for i in range(lanes))
 
 
 class StoreBench(Component):
-    """The engine, its master, and a scratchpad whose contents are :func:`stored`."""
+    """The engine, its master, and memories whose contents are :func:`stored`."""
 
     def __init__(self, *, arch: Arch) -> None:
         self.arch = arch
@@ -54,6 +56,7 @@ class StoreBench(Component):
             "segments": In(SegmentsLayout()),
             "m0": Out(Axi4Signature(Axi3WriteSignature())),
             "read_open": In(1), "read_valid": Out(1), "read_addr": Out(16),
+            "record_open": In(1), "record_valid": Out(1), "record_addr": Out(16),
             "start": Out(1), "retire": Out(1), "busy": Out(1), "idle": Out(1), "stop": In(1),
             "error": Out(ErrorLayout()), "error0": Out(ErrorLayout()),
         })
@@ -65,18 +68,27 @@ class StoreBench(Component):
         connect(m, engine.m0, master.client)
         connect(m, flipped(self.instr), engine.instr)
         widen(m, master.bus, self.m0)
-        addr = engine.read_req.payload
-        word = Cat(
-            (addr.word_select(i % 2, 8) + i * (0x1D + addr[:4]))[:8]
-            for i in range(self.arch.lanes)
-        )
-        asked = engine.read_req.valid & engine.read_req.ready
-        late = delay(m, asked, LATENCY, name="late", reset=True)
+        for src, req, answer in (
+            (Src.SCRATCHPAD, engine.read_req, engine.read_data),
+            (Src.RECORDS, engine.record_req, engine.record_data),
+        ):
+            name, addr = src.name.lower(), req.payload
+            word = Cat(
+                (addr.word_select(i % 2, 8) + i * (FACTORS[src] + addr[:4]))[:8]
+                for i in range(self.arch.lanes)
+            )
+            late = delay(m, req.valid & req.ready, LATENCY, name=f"{name}_late", reset=True)
+            m.d.comb += answer.eq(
+                delay(m, word, LATENCY, name=f"{name}_word") & late.replicate(len(word))
+            )
         m.d.comb += [
             engine.segments.eq(self.segments),
             engine.read_req.ready.eq(self.read_open),
-            engine.read_data.eq(delay(m, word, LATENCY, name="word") & late.replicate(len(word))),
-            self.read_valid.eq(engine.read_req.valid), self.read_addr.eq(addr),
+            self.read_valid.eq(engine.read_req.valid),
+            self.read_addr.eq(engine.read_req.payload),
+            engine.record_req.ready.eq(self.record_open),
+            self.record_valid.eq(engine.record_req.valid),
+            self.record_addr.eq(engine.record_req.payload),
             self.start.eq(engine.start), self.retire.eq(engine.retire), self.busy.eq(engine.busy),
             self.idle.eq(master.idle),
             self.error.eq(engine.error), self.error0.eq(master.error),
@@ -93,7 +105,8 @@ def model(arch: Arch, i: Store, memory: np.ndarray) -> None:
         for i1 in range(i.n1):
             start = base + i2 * i.ddr_step2 + i1 * i.ddr_step1
             for k in range(i.run):
-                word = stored((i.base + i2 * i.step2 + i1 * i.step1 + k) & 0xFFFF, arch.lanes)
+                at = i.base + i2 * i.step2 + i1 * i.step1 + k
+                word = stored(i.src, at & 0xFFFF, arch.lanes)
                 at = np.arange(start + k * arch.lanes, start + (k + 1) * arch.lanes) & 0xFFFFF
                 memory[at] = np.frombuffer(word, np.uint8)
 
@@ -106,7 +119,8 @@ def random_store(rng: random.Random, arch: Arch) -> Store:
     extent = (n1 - 1) * step1 + (n2 - 1) * step2 + run * arch.lanes
     last = (SEGMENTS[segment][1] - extent) // 8
     return Store(
-        segment=segment, run=run, n1=n1, n2=n2, ddr_step1=step1, ddr_step2=step2,
+        segment=segment, src=rng.choice(list(Src)), run=run, n1=n1, n2=n2,
+        ddr_step1=step1, ddr_step2=step2,
         offset=8 * rng.choice([0, last, rng.randint(0, last)]),
         **{f: rng.randrange(1 << 16) for f in ("base", "step1", "step2")},
     )
@@ -124,13 +138,13 @@ class Bench:
 
     async def _watch(self) -> None:
         dut = self.dut
-        held: int | None = None
+        held: dict[str, int] = {}
         cycle = 0
         while True:
             await RisingEdge(dut.clk)
             cycle += 1
             if int(dut.rst.value):
-                held = None
+                held.clear()
                 self.starts = self.answered = 0
                 self.retired_at.clear()
                 continue
@@ -141,13 +155,17 @@ class Bench:
             if int(dut.m0__wvalid.value) and int(dut.m0__wready.value):
                 assert int(dut.m0__wstrb.value) == 0xFF
                 self.cycle_of_beat.append(cycle)
-            valid, addr = int(dut.read_valid.value), int(dut.read_addr.value)
-            assert held is None or (valid and held == addr), "read_req changed"
-            held = addr if valid and not int(dut.read_open.value) else None
+            for port in ("read", "record"):
+                valid, addr, is_open = (
+                    int(getattr(dut, f"{port}_{s}").value) for s in ("valid", "addr", "open")
+                )
+                assert port not in held or (valid and held.pop(port) == addr), f"{port} changed"
+                if valid and not is_open:
+                    held[port] = addr
 
-    async def read_pauses(self, rng: random.Random, share: float) -> None:
+    async def read_pauses(self, port: str, rng: random.Random, share: float) -> None:
         for paused in pauses(rng, share):
-            self.dut.read_open.value = not paused
+            getattr(self.dut, f"{port}_open").value = not paused
             await RisingEdge(self.dut.clk)
 
     async def give(self, program: list[Store], gap: float, rng: random.Random) -> None:
@@ -176,7 +194,7 @@ class Bench:
 
 
 async def begin(dut: Any) -> Bench:
-    await start(dut, instr__valid=0, instr__payload=0, read_open=1, stop=0,
+    await start(dut, instr__valid=0, instr__payload=0, read_open=1, record_open=1, stop=0,
                 segments=pack_segments(SEGMENTS))
     return Bench(dut)
 
@@ -191,7 +209,8 @@ async def random_programs(dut: Any) -> None:
     bench = await begin(dut)
     rules = Rules(dut, "m0", arch, WRITABLE)
     write_slave(dut, "m0", ddr, rng, share)
-    cocotb.start_soon(bench.read_pauses(rng, share))
+    for port in ("read", "record"):
+        cocotb.start_soon(bench.read_pauses(port, rng, share))
     program = [random_store(rng, arch) for _ in range(given["n"])]
     counts, total = [], 0
     for i in program:
@@ -220,7 +239,8 @@ async def throughput(dut: Any) -> None:
     bench = await begin(dut)
     write_slave(dut, "m0", ddr, random.Random(0), 0)
     program = [Store(segment=3, run=0x2000 // arch.lanes, base=7)]
-    program += [Store(segment=3, run=256 // arch.lanes, offset=256 * k) for k in range(16)]
+    program += [Store(segment=3, run=256 // arch.lanes, offset=256 * k, src=k % 2)
+                for k in range(16)]
     cocotb.start_soon(bench.give(program, 0, random.Random(0)))
     await bench.until(lambda: len(bench.retired_at) == len(program))
     cycle = bench.cycle_of_beat

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from amaranth.sim import Simulator
 
-from falconet.isa import ErrorCode, Status
+from falconet.isa import Engine, ErrorCode, Status
 from falconet_hw.control import Counters, MachineControl
 
 N = 3
@@ -146,9 +146,9 @@ def test_counters() -> None:
 
     async def bench(ctx: Any) -> None:
         rng = random.Random(0)
-        cycles, busy, before = 0, [0] * 4, 0
+        cycles, busy, before = 0, [0] * len(Engine), 0
         for _ in range(200):
-            running, now = rng.random() < 0.8, rng.getrandbits(4)
+            running, now = rng.random() < 0.8, rng.getrandbits(len(Engine))
             ctx.set(dut.running, running)
             ctx.set(dut.busy, now)
             await ctx.tick()

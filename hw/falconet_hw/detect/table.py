@@ -1,0 +1,83 @@
+"""The detect table: what the bytes of a head mean, the anchors, the options of the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In
+from amaranth.utils import exact_log2
+
+from falconet.isa import Arch, Dst
+from falconet_hw.bus import LoadSignature
+from falconet_hw.delay import delay
+from falconet_hw.detect.layout import TABLE_LATENCY, TableReadSignature
+
+__all__ = ["Table"]
+
+_BANK = 64  # rows: the depth of a RAM64M
+_LAST = 32  # rows in the last bank
+
+
+class Table(Component):
+    """``Arch.TABLE_ROWS`` rows of 16 bytes in LUT RAM, in banks of 64, 64 and 32 rows.
+
+    A row is ``row_words`` lane words, low half first. One row a cycle, ``TABLE_LATENCY`` cycles
+    after its number, without back-pressure: copies of the number, then memory and multiplexer. A
+    row whose number comes a cycle or more after a lane word's ``load`` has it. Numbers
+    beyond the table give any data.
+
+    Parameters
+    ----------
+    arch: Arch
+
+    Members
+    -------
+    load: In(LoadSignature(arch))
+        Taken if ``dst`` is DETECT.
+    read: In(TableReadSignature())
+    """
+
+    def __init__(self, *, arch: Arch) -> None:
+        assert TABLE_LATENCY == 2 and 2 * _BANK + _LAST >= arch.TABLE_ROWS
+        self.arch = arch
+        super().__init__({"load": In(LoadSignature(arch)), "read": In(TableReadSignature())})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        arch, width = self.arch, 8 * self.arch.lanes
+        n_part = exact_log2(arch.row_words)
+        bank_bits = exact_log2(_BANK)
+
+        enable = delay(m, self.load.valid & (self.load.dst == Dst.DETECT), 1, name="w_en",
+                       reset=True)
+        w_addr = delay(m, self.load.addr, 1, name="w_addr")
+        w_data = delay(m, self.load.data, 1, name="w_data")
+        w_row, w_part = w_addr[n_part:], w_addr[:n_part]
+
+        # Two copies share the sinks; synthesis keeps apart what begins with different values.
+        n_row = len(self.read.row)
+        rows = [Signal(n_row, name=f"row{i}", init=init, reset_less=True)
+                for i, init in enumerate((0, (1 << n_row) - 1))]
+        m.d.sync += [row.eq(self.read.row) for row in rows]
+
+        for part in range(arch.row_words):
+            words = []
+            for bank, depth in enumerate((_BANK, _BANK, _LAST)):
+                memory = Memory(shape=width, depth=depth, init=[],
+                                attrs={"ram_style": "distributed"})
+                m.submodules[f"bank{bank}_{part}"] = memory
+                wp, rp = memory.write_port(), memory.read_port(domain="comb")
+                m.d.comb += [
+                    wp.addr.eq(w_row), wp.data.eq(w_data),
+                    wp.en.eq(enable & (w_row[bank_bits:] == bank) & (w_part == part)),
+                    rp.addr.eq(rows[bank % 2]),
+                ]
+                words.append(rp.data)
+            bits = slice(width * part, width * (part + 1))
+            word = Signal(width, name=f"word{part}", reset_less=True)
+            which = rows[1][bank_bits:]
+            m.d.sync += word.eq(Mux(which[1], words[2], Mux(which[0], words[1], words[0])))
+            m.d.comb += self.read.data[bits].eq(word)
+        return m
