@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, Dst, Engine, FalconetError, Instruction, Program, Segment
+from falconet.isa import Arch, Engine, FalconetError, Instruction, Program, Segment, Src
 from falconet.runtime.device import Int8
 from falconet_sim.iss import IssDevice
 from falconet_sim.machine import Access, Machine, Step
@@ -36,13 +36,14 @@ class _Marks:
         machine = Machine(program)
         self.lanes = program.arch.lanes
         sizes = {d.name: len(words) for d, words in machine.words.items()}
+        sizes |= {Src.RECORDS.name: len(machine.records)}
         sizes |= {s.name: len(data) // _UNIT for s, data in machine.ddr.items()}
         self.last = {name: np.zeros((len(Engine), 2, n), np.int64) for name, n in sizes.items()}
 
     def of(self, access: Access) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The marks of a memory [engine, write, unit], and the units that an access touches."""
         marks = self.last[access.memory.name]
-        if isinstance(access.memory, Dst):
+        if not isinstance(access.memory, Segment):
             return marks, access.address
         units = access.address // _UNIT
         if access.data is not None:

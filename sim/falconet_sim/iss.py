@@ -25,15 +25,21 @@ from falconet.isa import (
     Load,
     LoadImage,
     Mac,
+    Mark,
     Program,
+    Scan,
     Segment,
+    Src,
     Store,
+    Suppress,
     Window,
     decode,
 )
+from falconet.runtime.detections import Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
+from falconet_sim.iss_detect import mark, scan, suppress
 from falconet_sim.machine import Machine, Step
 from falconet_sim.views import view, window_view
 
@@ -168,12 +174,13 @@ def load_image(machine: Machine, ins: Instruction) -> None:
 def store(machine: Machine, ins: Instruction) -> None:
     start, address = _box(ins)
     _aligned(start, machine.arch.lanes)
-    machine.write_ddr(ins.segment, start, machine.read(Dst.SCRATCHPAD, address))
+    memory = Src.RECORDS if ins.src == Src.RECORDS else Dst.SCRATCHPAD
+    machine.write_ddr(ins.segment, start, machine.read(memory, address))
 
 
 EXECUTORS: dict[type[Instruction], Executor] = {
     Mac: mac, Window: window, Elementwise: elementwise, Load: load, LoadImage: load_image,
-    Store: store,
+    Store: store, Scan: scan, Suppress: suppress, Mark: mark,
 }
 """What each instruction does to a machine."""
 
@@ -251,21 +258,30 @@ class IssDevice:
     def load(self, program: Program) -> None:
         self._program = program
 
-    def run(self, inputs: dict[str, Int8]) -> RunResult:
+    def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         program, header, began = self.program, self.program.header, time.perf_counter()
         check_inputs(header["inputs"], inputs)
         machine = self.machine = Machine(program, record=self.observer is not None)
         for t in header["inputs"]:
-            data, at = pack_input(inputs[t["name"]], t, program.arch.lanes), int(t["offset"])
-            if at + len(data) > len(machine.ddr[Segment.INPUT]):
-                raise FalconetError(
-                    f"input '{t['name']}': {len(data)} bytes at {at} are not in segment INPUT of "
-                    f"{len(machine.ddr[Segment.INPUT])} bytes; recompile the network"
-                )
-            machine.ddr[Segment.INPUT][at : at + len(data)] = data
+            data = pack_input(inputs[t["name"]], t, program.arch.lanes)
+            _put(machine, f"input '{t['name']}'", int(t["offset"]), data)
+        detect = header.get("detect")
+        for at, row in pack_options(detect, options) if detect else ():
+            _put(machine, "detect: options", at, np.frombuffer(row, np.uint8))
         execute(machine, program, self.observer)
         outputs = {
             t["name"]: unpack_output(machine.ddr[Segment.OUTPUT], t, program.arch.lanes)
             for t in header["outputs"]
         }
-        return RunResult(outputs, seconds=time.perf_counter() - began)
+        found = unpack_detections(machine.ddr[Segment.OUTPUT], detect) if detect else None
+        return RunResult(outputs, seconds=time.perf_counter() - began, detections=found)
+
+
+def _put(machine: Machine, what: str, at: int, data: NDArray[np.uint8]) -> None:
+    size = len(machine.ddr[Segment.INPUT])
+    if at + len(data) > size:
+        raise FalconetError(
+            f"{what}: {len(data)} bytes at {at} are not in segment INPUT of {size} bytes; "
+            "recompile the network"
+        )
+    machine.ddr[Segment.INPUT][at : at + len(data)] = data

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, Dst, Engine, FalconetError, Instruction, Program, Segment
+from falconet.isa import Arch, Dst, Engine, FalconetError, Instruction, Program, Segment, Src
 from falconet.runtime.driver import segment_sizes
 
-__all__ = ["Access", "Machine", "Step"]
+__all__ = ["Access", "Found", "Machine", "Step"]
 
 Index = NDArray[np.int64]
 READ_ONLY = (Segment.CODE, Segment.INPUT)
@@ -21,11 +21,11 @@ READ_ONLY = (Segment.CODE, Segment.INPUT)
 class Access:
     """Lane words read or written by one instruction, in the machine's order.
 
-    ``memory`` is a Dst, or the Segment of a DDR access; ``address`` counts lane words on chip and
-    bytes in DDR, shape [N]; ``data`` is int8 [N, lanes], None for reads.
+    ``memory`` is a Dst, Src.RECORDS, or the Segment of a DDR access; ``address`` counts lane words
+    on chip and bytes in DDR, shape [N]; ``data`` is int8 [N, lanes], None for reads.
     """
 
-    memory: Dst | Segment
+    memory: Dst | Src | Segment
     address: Index
     data: NDArray[np.int8] | None = None
 
@@ -38,6 +38,20 @@ class Step:
     instruction: Instruction
     reads: list[Access] = field(default_factory=list)
     writes: list[Access] = field(default_factory=list)
+
+
+@dataclass
+class Found:
+    """What the detect engine knows of its records besides the records.
+
+    ``held`` of them are there, ``seen`` were found; after SUPPRESS they are those that stay, of at
+    most ``limit`` (0 before). ``levels`` has the (anchors, rows, columns) of each level scanned.
+    """
+
+    held: int = 0
+    seen: int = 0
+    limit: int = 0
+    levels: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
 class Machine:
@@ -55,6 +69,10 @@ class Machine:
     words:
         For each Dst its lane words, int8 [depth, lanes]. Addresses in WEIGHTS and VECTOR are
         modulo the depth, in the scratchpad and the tables they must exist.
+    records:
+        Lane words of the detect engine's records and their row of counts, int8 [depth, lanes].
+    found:
+        How many of them count; None until a SCAN with ``first``.
     ddr:
         For each Segment its bytes, uint8.
     retired:
@@ -69,8 +87,11 @@ class Machine:
             Dst.VECTOR: arch.vector_words * arch.taps,
             Dst.MAC_TABLE: 256 // arch.lanes,
             Dst.VEC_TABLE: 256 // arch.lanes,
+            Dst.DETECT: arch.TABLE_ROWS * arch.row_words,
         }
         self.words = {d: np.zeros((n, arch.lanes), np.int8) for d, n in depth.items()}
+        self.records = np.zeros(((arch.candidates + 1) * arch.row_words, arch.lanes), np.int8)
+        self.found: Found | None = None
         self.ddr = {s: np.zeros(n, np.uint8) for s, n in segment_sizes(program).items()}
         self.ddr[Segment.CODE][: len(program.code)] = np.frombuffer(program.code, np.uint8)
         self.retired = [0] * len(Engine)
@@ -81,9 +102,12 @@ class Machine:
         if self.record and self.step is not None:
             getattr(self.step, kind).append(access)
 
-    def _place(self, memory: Dst, address: Index) -> Index:
-        depth = len(self.words[memory])
-        if memory in (Dst.WEIGHTS, Dst.VECTOR):
+    def _memory(self, memory: Dst | Src) -> NDArray[np.int8]:
+        return self.words[memory] if isinstance(memory, Dst) else self.records
+
+    def _place(self, memory: Dst | Src, address: Index) -> Index:
+        depth = len(self._memory(memory))
+        if memory is Dst.WEIGHTS or memory is Dst.VECTOR:
             return address % depth
         if address.size and int(address.max()) >= depth:
             raise FalconetError(
@@ -91,11 +115,11 @@ class Machine:
             )
         return address
 
-    def read(self, memory: Dst, address: Index) -> NDArray[np.int8]:
+    def read(self, memory: Dst | Src, address: Index) -> NDArray[np.int8]:
         """Lane words: addresses [...] -> int8 [..., lanes]."""
         address = self._place(memory, address)
         self._note("reads", Access(memory, address.reshape(-1)))
-        return self.words[memory][address]
+        return self._memory(memory)[address]
 
     def read_padded(self, address: Index, inside: NDArray[np.bool_], pad: int
                     ) -> NDArray[np.int8]:
@@ -106,16 +130,28 @@ class Machine:
         out[inside] = self.read(Dst.SCRATCHPAD, address[inside])
         return out
 
-    def write(self, memory: Dst, address: Index, data: NDArray[np.int8]) -> None:
+    def write(self, memory: Dst | Src, address: Index, data: NDArray[np.int8]) -> None:
         """Lane words, addresses [...] and data [..., lanes], written in C order."""
         flat = self._place(memory, address).reshape(-1)
         words = data.reshape(-1, self.arch.lanes)
-        self.words[memory][flat] = words
+        self._memory(memory)[flat] = words
         self._note("writes", Access(memory, flat, words))
 
     def table(self, memory: Dst) -> NDArray[np.int8]:
         """The 256 entries of a table."""
         return self.read(memory, np.arange(256 // self.arch.lanes)).reshape(-1)
+
+    def rows(self, memory: Dst | Src, first: int, count: int) -> NDArray[np.uint8]:
+        """Rows of the detect table or of the records: uint8 [count, 16]."""
+        per = self.arch.row_words
+        words = self.read(memory, np.arange(first * per, (first + count) * per))
+        return words.reshape(count, self.arch.ROW_BYTES).view(np.uint8)
+
+    def write_rows(self, first: int, data: NDArray[np.uint8]) -> None:
+        """Rows [N, 16] of the records, from row ``first`` on."""
+        per = self.arch.row_words
+        address = np.arange(first * per, (first + len(data)) * per)
+        self.write(Src.RECORDS, address, data.view(np.int8))
 
     def weights(self, memory: Dst, word: Index) -> NDArray[np.uint8]:
         """Whole weight words: numbers [...] -> bytes uint8 [..., bytes per word]."""

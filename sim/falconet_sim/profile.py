@@ -1,11 +1,11 @@
 """Where the cycles of a run went: each one is attributed to one layer and one cause.
 
 A cycle belongs to the layer whose instruction runs on the MAC array in it; if that is idle, to the
-one on the vector engine; else to the transfer under way (LOAD, then STORE); if nothing runs, to the
-layer of the instruction that starts next. So layers sum up to the total, whatever overlaps. An
-instruction runs from its start to its retirement; where one begins while the former of its engine
-drains, the older one has the cycle. A transfer that the program gives to no layer counts for the
-layer that waits for it (LOAD) or that it waits for (STORE).
+one on the vector engine, then on the detect engine; else to the transfer under way (LOAD, then
+STORE); if nothing runs, to the layer of the instruction that starts next. So layers sum up to the
+total, whatever overlaps. An instruction runs from its start to its retirement; where one begins
+while the former of its engine drains, the older one has the cycle. A transfer that the program
+gives to no layer counts for the layer that waits for it (LOAD) or that it waits for (STORE).
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from falconet.isa import Arch, Engine, FalconetError, Instruction, Load, LoadIma
 
 __all__ = ["CAUSES", "LayerProfile", "Span", "layer_profiles", "peak_macs", "spans"]
 
-CAUSES = ("mac", "vec", "ddr", "wait")
+CAUSES = ("mac", "vec", "detect", "ddr", "wait")
 """What a cycle was spent on, in order of priority."""
 
-_PRIORITY = (Engine.MAC, Engine.VEC, Engine.LOAD, Engine.STORE)
-_CAUSE = {Engine.MAC: 0, Engine.VEC: 1, Engine.LOAD: 2, Engine.STORE: 2}
+_PRIORITY = (Engine.MAC, Engine.VEC, Engine.DETECT, Engine.LOAD, Engine.STORE)
+_CAUSE = {
+    Engine.MAC: 0, Engine.VEC: 1, Engine.DETECT: 2, Engine.LOAD: 3, Engine.STORE: 3,
+}
+_COMPUTING = _PRIORITY[:3]
 _WAIT = CAUSES.index("wait")
 
 
@@ -101,14 +104,14 @@ def _layers(of_step: list[int], instructions: list[Instruction]) -> list[int]:
         own = of_engine[ins.engine] if ins.engine is not None else []
         own.append(i)
         ordinal.append(len(own))
-    computing = [i for e in (Engine.MAC, Engine.VEC) for i in of_engine[e] if of_step[i] >= 0]
+    computing = [i for e in _COMPUTING for i in of_engine[e] if of_step[i] >= 0]
     found = list(of_step)
     for i, ins in enumerate(instructions):
         if of_step[i] >= 0:
             continue
         served: list[int] = []
         if ins.engine is Engine.STORE:
-            waits = ((Engine.MAC, ins.wait_mac), (Engine.VEC, ins.wait_vec))
+            waits = [(e, int(getattr(ins, f"wait_{e.name.lower()}"))) for e in _COMPUTING]
             served = [of_engine[e][n - 1] for e, n in waits if 0 < n <= len(of_engine[e])]
             served = [j for j in sorted(served, reverse=True) if of_step[j] >= 0]
         elif ins.engine is Engine.LOAD:

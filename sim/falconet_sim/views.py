@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from falconet.isa import FalconetError, Instruction
 
-__all__ = ["view", "window_view"]
+__all__ = ["cells", "view", "window_view"]
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -36,6 +36,12 @@ def view(ins: Instruction, prefix: str, n_b: int, n_y: int, n_x: int) -> Index:
         + np.arange(n_x) * int(getattr(ins, f"{prefix}_x_step"))
         + np.arange(n_b)[:, None, None] * int(getattr(ins, f"{prefix}_b_step"))
     ) & 0xFFFF
+
+
+def cells(base: int, y_step: int, words: Index, n_y: int, n_x: int) -> Index:
+    """Addresses [len(words), n_y, n_x] of a head's blocks, ``words`` from ``base`` each."""
+    y, x = np.ogrid[:n_y, :n_x]
+    return (base + y * y_step + x + words[:, None, None]) & 0xFFFF
 
 
 def window_view(ins: Instruction, ky: int, kx: int, n_b: int) -> tuple[Index, Mask]:

@@ -20,6 +20,7 @@ from falconet.isa import (
     Dst,
     Elementwise,
     End,
+    Engine,
     FalconetError,
     Load,
     LoadImage,
@@ -55,9 +56,10 @@ def test_random_programs_against_loops(name: str, seed: int) -> None:
 
 
 def test_random_programs_cover_all_instructions() -> None:
+    """Those of the detect engine have tests of their own."""
     seen = Counter(type(i) for s in range(25)
                    for i in random_program(TINY, s, length=8).instructions())
-    assert all(seen[c] >= 10 for c in instruction_classes())
+    assert all(seen[c] >= 10 for c in instruction_classes() if c.engine is not Engine.DETECT)
 
 
 @pytest.mark.parametrize("k, s, pad", [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2)])

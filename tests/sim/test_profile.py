@@ -16,7 +16,9 @@ from falconet.isa import (
     LoadImage,
     Mac,
     Program,
+    Scan,
     Store,
+    Suppress,
     preset,
 )
 from falconet_sim.profile import CAUSES, layer_profiles, peak_macs, spans
@@ -24,7 +26,7 @@ from falconet_sim.profile import CAUSES, layer_profiles, peak_macs, spans
 ARCH = preset("tiny")
 KINDS: dict[Engine, Any] = {
     Engine.LOAD: Load(run=4, n1=3, n2=2), Engine.MAC: Mac(), Engine.VEC: Elementwise(),
-    Engine.STORE: Store(run=5),
+    Engine.STORE: Store(run=5), Engine.DETECT: Scan(),
 }
 
 
@@ -73,6 +75,23 @@ def test_transfers_of_no_layer_follow_the_waits() -> None:
     assert [s.layer for s in spans(p, [0] * 9, [1] * 9)] == [2, 0, 0, 1, 1, 2, 2, 1]
 
 
+def test_the_detect_engine_between_vector_and_transfers() -> None:
+    p = program(
+        [(Engine.LOAD, -1), (Engine.VEC, 0), (Engine.DETECT, 1), (Engine.STORE, 1)],
+        [("a", "VEC", 1), ("scan", "DETECT", 0)],
+    )
+    a, scan = layer_profiles(p, [0, 4, 6, 20, 0], [12, 10, 30, 40, 0], 40)
+    # The LOAD is the layer's that waits for it: ddr 0-4, vec 4-10, detect 10-30, ddr 30-40.
+    assert (a.cycles, scan.cycles, scan.busy, scan.bound) == (10, 30, 24, "detect")
+    instructions = [Load(), Scan(wait_load=1), Load(), Suppress(wait_load=2, wait_detect=1),
+                    Store(wait_detect=2), End()]
+    p = Program(ARCH, b"".join(i.encode() for i in instructions), {
+        "instructions": 6, "layers": [],
+        "steps": [[n, -1, 0, 0, 0, 0] for n in (-1, 0, -1, 1, -1, -1)],
+    })
+    assert [s.layer for s in spans(p, [0] * 6, [1] * 6)] == [0, 0, 1, 1, 1]
+
+
 def test_covered_by_another_layer_is_hidden() -> None:
     p = program([(Engine.MAC, 0), (Engine.VEC, 1)], [("a", "MAC", 1), ("b", "VEC", 1)])
     a, b = layer_profiles(p, [0, 5, 0], [20, 15, 0], 20)
@@ -90,8 +109,8 @@ def by_the_definition(run: list[Any], cycles: int) -> list[tuple[int, str]]:
     """(layer, cause) of each cycle, looked up one at a time."""
     found = []
     for t in range(cycles):
-        for engine, cause in ((Engine.MAC, "mac"), (Engine.VEC, "vec"), (Engine.LOAD, "ddr"),
-                              (Engine.STORE, "ddr")):
+        for engine, cause in ((Engine.MAC, "mac"), (Engine.VEC, "vec"), (Engine.DETECT, "detect"),
+                              (Engine.LOAD, "ddr"), (Engine.STORE, "ddr")):
             active = [s for s in run if s.engine == engine and s.start <= t < s.retire]
             if active:
                 found.append((active[0].layer, cause))
