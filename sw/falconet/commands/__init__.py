@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from falconet.commands import accuracy, build, comparison, detect, figures, inspection
+from falconet.commands import accuracy, build, comparison, detect, figures, inspection, running
 
 __all__ = ["app"]
 
@@ -15,5 +15,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (build, inspection, detect, comparison, figures, accuracy):
+for group in (build, inspection, running, detect, comparison, figures, accuracy):
     group.register(app)

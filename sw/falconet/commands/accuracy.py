@@ -11,15 +11,15 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results, working
-from falconet.commands.detect import real_outputs
 from falconet.commands.figures import put_section, revision
 from falconet.commands.machines import DeviceName, make_device
+from falconet.commands.running import real_outputs
 from falconet.commands.sources import BUILD, DEFAULT_PRESET, network_input, program_of
 from falconet.isa import FalconetError
 
 __all__ = ["register"]
 
-SURE = 0.6  # float detections above this score are looked for among the machine's
+SURE, NEAR = 0.6, 0.85  # boxes above this score have a partner with at least this IoU
 Page = Annotated[
     Path | None, typer.Option("--markdown", help="Put the figures into this page.")
 ]
@@ -43,26 +43,30 @@ def _boxes(expected: Any, found: Any, _: str) -> dict[str, str]:
     """One photograph of a detector."""
     from falconet.runtime.vision import iou
 
+    def best(of: list[Any], among: list[Any]) -> list[float]:
+        """For each sure box the greatest IoU with any of the others."""
+        others = np.array([[d.x, d.y, d.w, d.h] for d in among]).reshape(-1, 4)
+        return [float(iou(np.array([d.x, d.y, d.w, d.h]), others).max(initial=0.0))
+                for d in of if d.score > SURE]
+
     (_, float_boxes), (_, boxes) = expected, found
-    mine = np.array([[d.x, d.y, d.w, d.h] for d in boxes]).reshape(-1, 4)
-    best = [
-        float(iou(np.array([d.x, d.y, d.w, d.h]), mine).max(initial=0.0))
-        for d in float_boxes if d.score > SURE
-    ]
+    met, own = best(float_boxes, boxes), best(boxes, float_boxes)
     return {
-        "float boxes": str(len(float_boxes)), "int8 boxes": str(len(boxes)),
-        f"float above {SURE}": str(len(best)),
-        "of these IoU >= 0.85": str(sum(b >= 0.85 for b in best)),
-        "lowest IoU": f"{min(best):.3f}" if best else "-",
+        f"float boxes > {SURE}": str(len(met)),
+        f"matched, IoU >= {NEAR}": str(sum(b >= NEAR for b in met)),
+        "lowest IoU": f"{min(met):.3f}" if met else "-",
+        f"machine's boxes > {SURE}": str(len(own)),
+        "of these without a match": str(sum(b < NEAR for b in own)),
     }
 
 
 def judge(model: str, preset: str) -> list[dict[str, str]]:
     """The int8 network against the float one on every test photograph, one row each.
 
-    The golden model stands for the machine; the other devices give the same bytes.
+    The golden model stands for the machine, whose own boxes are looked at if it makes them; the
+    other devices give the same bytes.
     """
-    from falconet.runtime.vision import postprocess
+    from falconet.runtime.vision import detections_of, postprocess
     from falconet_models.cache import cached_float
     from falconet_models.data import test_images
     from falconet_models.reference import Reference
@@ -71,17 +75,17 @@ def judge(model: str, preset: str) -> list[dict[str, str]]:
     meta = program.header["meta"]
     reference, device = Reference(cached_float(model)), make_device(DeviceName.golden, program)
     row = _classes if meta["postprocess"]["kind"] == "classification" else _boxes
+    output = str(meta["postprocess"].get("output", ""))
     found = []
     with working(f"{model} against its float network"):
         for name, image in test_images(model).items():
             entry = network_input(program, image)
-            stored = device.run(dict(entry.as_dict())).outputs
-            expected, mine = (
-                (o, postprocess(meta, o, entry.frame))
-                for o in (reference(image), real_outputs(program, stored))
-            )
-            output = str(meta["postprocess"].get("output", ""))
-            found.append({"photograph": name, **row(expected, mine, output)})
+            result, real = device.run(dict(entry.as_dict())), reference(image)
+            stored = real_outputs(program, result.outputs)
+            seen = postprocess(meta, stored, entry.frame) if result.detections is None else (
+                detections_of(meta, result.detections, entry.frame))
+            expected = real, postprocess(reference.meta, real, entry.frame)
+            found.append({"photograph": name, **row(expected, (stored, seen), output)})
     return found
 
 

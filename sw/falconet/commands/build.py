@@ -8,10 +8,15 @@ from typing import Annotated
 import typer
 
 from falconet.commands.console import results, working
-from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, quantised_of
+from falconet.commands.sources import BUILD, DEFAULT_PRESET, Post, compiled, quantised_of
 from falconet.isa import FalconetError, preset
 
 __all__ = ["register"]
+
+Heads = Annotated[
+    Path | None, typer.Option(help="JSON file that describes a detector's heads, in place of the "
+                                   "model's own description.")
+]
 
 
 def quantize(
@@ -33,10 +38,12 @@ def quantize(
     std: Annotated[str | None, typer.Option(help="Divides the pixels after that.")] = None,
     colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
     fit: Annotated[str | None, typer.Option(help="letterbox, crop or stretch.")] = None,
+    heads: Heads = None,
 ) -> None:
     """Quantise a float network to int8, calibrated on photographs.
 
-    Pre-processing is the model's own; the options replace parts of it.
+    Pre-processing is the model's own; the options replace parts of it. A detector ends at its
+    heads: what makes boxes of them is cut off.
     """
     from falconet_models.data import calibration_images
     from falconet_models.quantize import quantize as quantize_model
@@ -55,7 +62,7 @@ def quantize(
              "fit": fit}
     with working(f"quantise {model} on {len(photographs)} images") as step:
         quantize_model(source, photographs, target, method=method,
-                       preprocess={k: v for k, v in given.items() if v},
+                       preprocess={k: v for k, v in given.items() if v}, heads=heads,
                        progress=lambda stage, share: step.share(share))
     results.print(f"{target}: {target.stat().st_size:,} bytes")
 
@@ -66,12 +73,21 @@ def compile_(
         str, typer.Option("-p", "--preset", help="The machine to compile for.")
     ] = DEFAULT_PRESET,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Program file.")] = None,
+    post: Annotated[
+        Post, typer.Option(help="Who makes boxes of a detector's heads.")
+    ] = Post.machine,
+    heads: Heads = None,
 ) -> None:
     """Compile a quantised network to a program for one machine."""
     arch = preset(preset_name)
+    description = None
+    if heads is not None:
+        from falconet_models.heads import load_heads
+
+        description = load_heads(heads)
     source = quantised_of(model)
     name = Path(model).stem if Path(model).is_file() else model
-    program = compiled(source, arch, name)
+    program = compiled(source, arch, name, post=post, heads=description)
     target = output or BUILD / f"{name}-{arch.name}.flc"
     target.parent.mkdir(parents=True, exist_ok=True)
     program.save(target)

@@ -1,94 +1,130 @@
-"""``falconet run``, ``detect``, ``classify``, ``compare``: a program on a device."""
+"""``falconet detect``: a picture in, boxes out, of the machine or of the host."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from falconet.commands.console import print_json, results
-from falconet.commands.machines import (
-    LABELS,
-    DeviceName,
-    make_device,
-    require_equal,
-    run_on,
+from falconet.commands.machines import DeviceName
+from falconet.commands.running import (
+    Device,
+    ImageName,
+    Json,
+    Model,
+    PresetName,
+    Verify,
+    need_kind,
+    real_outputs,
+    run_checked,
+    speed_lines,
 )
-from falconet.commands.sources import image_of, inputs_of, network_input, program_of
+from falconet.commands.sources import NetworkInput, Post, image_of, network_input, program_of
 from falconet.isa import FalconetError, Program
 
-__all__ = ["register"]
-
-Model = Annotated[str, typer.Option("-m", "--model", help="Zoo name, QDQ ONNX or program file.")]
-PresetName = Annotated[
-    str | None, typer.Option("-p", "--preset", help="The machine (default: pynq-z2).")
-]
-Device = Annotated[DeviceName, typer.Option("-d", "--device", help="What it runs on.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Verify = Annotated[
-    bool, typer.Option(help="Also run the golden model and the simulator; all bytes are equal.")
-]
-ImageName = Annotated[str, typer.Argument(help="A picture, or a name such as 'astronaut'.")]
+__all__ = ["Nms", "Wishes", "register", "suppress_on_host"]
 
 
-def real_outputs(program: Program, outputs: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
-    """The outputs with their scales applied."""
-    from falconet.runtime.vision import dequantize
+class Nms(str, enum.Enum):
+    """Suppression modes; the machine has the first four."""
 
-    return {
-        t["name"]: dequantize(outputs[t["name"]], float(t["scale"]), int(t["zero_point"]))
-        for t in program.header["outputs"]
-    }
-
-
-def speed_lines(program: Program, result: Any) -> list[str]:
-    """Cycles, utilisation and frame rate of a result that has cycles."""
-    cycles = getattr(result, "cycles", None)
-    if not cycles:
-        return []
-    from falconet_sim.ddr import DdrModel
-
-    arch = program.arch
-    macs = sum(int(layer["macs"]) for layer in program.header["layers"])
-    share = macs / (cycles * arch.macs_per_cycle)
-    return [
-        f"{cycles:,} cycles, {share:.1%} of {arch.macs_per_cycle} MAC/cycle, "
-        f"{arch.clock_mhz * 1e6 / cycles:.1f} frames/s",
-        f"at {arch.clock_mhz:g} MHz, preset {arch.name}; {DdrModel(clock_mhz=arch.clock_mhz)}; "
-        "simulated, not silicon",
-    ]
+    greedy = "greedy"
+    soft_linear = "soft_linear"
+    soft_gaussian = "soft_gaussian"
+    diou = "diou"
+    softer = "softer"
+    adaptive = "adaptive"
 
 
-def run_checked(program: Program, device: DeviceName, inputs: Any, verify: bool
-                ) -> tuple[Any, list[str]]:
-    """The result of ``device``, and the sentence that says which devices agree."""
-    wanted = {device, DeviceName.golden, DeviceName.iss} if verify else {device}
-    found = {
-        d: run_on(d, make_device(d, program), inputs) for d in DeviceName if d in wanted
-    }
-    lines = []
-    if verify:
-        golden = found[DeviceName.golden].outputs
-        size = sum(v.size for v in golden.values())
-        for d, result in found.items():
-            require_equal(golden, result.outputs, LABELS[d])
-        shown = " = ".join("golden" if d is DeviceName.golden else d.value.upper() for d in found)
-        lines.append(f"{shown}: all {size:,} output bytes are equal")
-    return found[device], lines
+_HOST_MODES = (Nms.softer, Nms.adaptive)
 
 
-def _need(program: Program, kind: str, command: str) -> None:
-    found = (program.header.get("meta", {}).get("postprocess") or {}).get("kind")
-    if (found == "classification") != (kind == "classification") or found is None:
-        raise FalconetError(
-            f"program '{program.header['model']}': its outputs are "
-            f"{f'a {found}' if found else 'not described'}, so 'falconet {command}' cannot "
-            "interpret them; use 'falconet run'"
-        )
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line says about boxes; None: as the model says."""
+
+    threshold: float | None = None
+    iou: float | None = None
+    sigma: float | None = None
+    maximum: int | None = None
+    nms: Nms | None = None
+    agnostic: bool | None = None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host suppresses what the machine finds."""
+        return self.nms in _HOST_MODES
+
+    def changes(self) -> dict[str, Any]:
+        """Fields of the head's description that are not run-time options."""
+        wanted = {"nms": self.nms and self.nms.value, "agnostic": self.agnostic,
+                  "maximum": self.maximum}
+        if self.on_host:
+            wanted |= {"nms": Nms.greedy.value, "agnostic": None}
+        return {k: v for k, v in wanted.items() if v is not None}
+
+
+def suppress_on_host(found: Any, detect: Mapping[str, Any], wishes: Wishes) -> Any:
+    """Detections that the machine let through at IoU 1, suppressed by a mode it does not have."""
+    from falconet.runtime.detections import Detections, Options, limits
+    from falconet.runtime.suppression import suppress
+
+    assert wishes.nms is not None
+    bounds = limits(detect, Options(wishes.threshold, wishes.iou, maximum=wishes.maximum))
+    agnostic = detect["agnostic"] if wishes.agnostic is None else wishes.agnostic
+    kept = suppress(found.records, bounds, mode=wishes.nms.value, agnostic=agnostic)
+    origin = ["anchor", "x", "y", "label"]  # of no two records the same
+    place = {key: i for i, key in enumerate(found.records[origin].tolist())}
+    marks = found.landmarks[[place[key] for key in kept[origin].tolist()]]
+    return Detections(kept, marks, found.candidates)
+
+
+def _machine_boxes(program: Program, device: DeviceName, entry: NetworkInput, wishes: Wishes,
+                   verify: bool) -> tuple[Any, list[Any], list[str]]:
+    """The result, the detections on the photograph, and what is to be said about them."""
+    from falconet.runtime.detections import Options
+    from falconet.runtime.vision import detections_of
+
+    detect = program.header["detect"]
+    options = Options(wishes.threshold, wishes.iou, wishes.sigma, wishes.maximum)
+    if wishes.on_host:
+        options = Options(wishes.threshold, iou=1.0)
+    result, lines = run_checked(program, device, entry.as_dict(), verify, options)
+    found = result.detections
+    room = min(program.arch.candidates, detect["limit"]) if wishes.on_host else (
+        program.arch.candidates)
+    if found.candidates > room:
+        lines.append(f"{found.candidates:,} candidates, of which the {room:,} best were looked at; "
+                     "a higher --threshold gives fewer")
+    if wishes.on_host:
+        found = suppress_on_host(found, detect, wishes)
+    return result, detections_of(program.header["meta"], found, entry.frame), lines
+
+
+def _host_boxes(program: Program, device: DeviceName, entry: NetworkInput, wishes: Wishes,
+                verify: bool) -> tuple[Any, list[Any], list[str]]:
+    """The same, boxes decoded and suppressed on the host in float."""
+    from falconet.runtime.detections import Options
+    from falconet.runtime.vision import postprocess
+
+    if wishes.nms in _HOST_MODES:
+        raise FalconetError(f"--nms {wishes.nms.value} works on the machine's boxes; "
+                            "leave --post host out, or compile the program without it")
+    Options(wishes.threshold, wishes.iou, wishes.sigma, wishes.maximum)  # refuses the impossible
+    result, lines = run_checked(program, device, entry.as_dict(), verify)
+    meta = program.header["meta"]
+    post = meta["postprocess"] | wishes.changes()
+    if wishes.sigma is not None:
+        post["sigma"] = wishes.sigma
+    found = postprocess({**meta, "postprocess": post}, real_outputs(program, result.outputs),
+                        entry.frame, score_threshold=wishes.threshold, nms_threshold=wishes.iou,
+                        maximum=wishes.maximum)
+    return result, found, lines
 
 
 def detect(
@@ -99,22 +135,36 @@ def detect(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Save the picture with the boxes.")
     ] = None,
+    post: Annotated[
+        Post | None, typer.Option(help="Who makes boxes of the heads (default: the machine).")
+    ] = None,
+    nms: Annotated[
+        Nms | None, typer.Option(help="How boxes suppress others (default: the model's); softer "
+                                      "and adaptive: on the host, of the machine's boxes.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Lowest score (default: the model's).")
+    ] = None,
+    iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Overlap that suppresses, 1: none.")
+    ] = None,
+    sigma: Annotated[float | None, typer.Option(help="Width of soft_gaussian.")] = None,
+    maximum: Annotated[int | None, typer.Option(min=1, help="Most boxes.")] = None,
+    agnostic: Annotated[
+        bool | None, typer.Option("--agnostic/--per-class", help="Across classes, or within each.")
     ] = None,
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
     """Find objects in a picture."""
-    from falconet.runtime.vision import postprocess
-
     photograph = image_of(image)
-    program = program_of(model, preset)
-    _need(program, "detection", "detect")
+    wishes = Wishes(threshold, iou, sigma, maximum, nms, agnostic)
+    program = program_of(model, preset, post=post, changes=wishes.changes())
+    need_kind(program, "detection", "detect")
     entry = network_input(program, photograph)
-    result, proof = run_checked(program, device, entry.as_dict(), verify)
-    found = postprocess(program.header["meta"], real_outputs(program, result.outputs),
-                        entry.frame, score_threshold=threshold)
+    machine = "detect" in program.header
+    make = _machine_boxes if machine else _host_boxes
+    result, found, lines = make(program, device, entry, wishes, verify)
     if output is not None:
         from falconet.commands.pictures import draw_detections
 
@@ -122,88 +172,23 @@ def detect(
     if as_json:
         print_json({
             "image": image, "model": program.header["model"], "preset": program.arch.name,
-            "device": device.value, "boxes": [
+            "device": device.value, "post": (Post.machine if machine else Post.host).value,
+            "candidates": result.detections.candidates if machine else None, "boxes": [
                 {"class": d["class_name"], **{k: d[k] for k in ("score", "x", "y", "w", "h")},
                  "landmarks": d["landmarks"]} for d in map(asdict, found)
             ],
         })
         return
-    results.print(f"{len(found)} found in '{image}' by {program.header['model']}")
+    results.print(f"{len(found)} found in '{image}' by {program.header['model']}, "
+                  f"boxes by the {'machine' if machine else 'host'}")
     for d in map(asdict, found):
         results.print(f"  {d['class_name']} {d['score']:.4f}  x {d['x']:.1f}  y {d['y']:.1f}  "
                       f"w {d['w']:.1f}  h {d['h']:.1f}")
-    for line in [*proof, *speed_lines(program, result)]:
+    for line in [*lines, *speed_lines(program, result)]:
         results.print(line)
     if output is not None:
         results.print(f"picture: {output}")
 
 
-def classify(
-    image: ImageName,
-    model: Model = "mobilenetv2",
-    preset: PresetName = None,
-    device: Device = DeviceName.golden,
-    top: Annotated[int, typer.Option(min=1, help="How many classes.")] = 5,
-    verify: Verify = False,
-    as_json: Json = False,
-) -> None:
-    """Say what a picture shows."""
-    from falconet.runtime.vision import postprocess
-
-    photograph = image_of(image)
-    program = program_of(model, preset)
-    _need(program, "classification", "classify")
-    entry = network_input(program, photograph)
-    result, proof = run_checked(program, device, entry.as_dict(), verify)
-    found = postprocess(program.header["meta"], real_outputs(program, result.outputs),
-                        entry.frame, top=top)
-    classes = [asdict(c) for c in found]
-    if as_json:
-        print_json({
-            "image": image, "model": program.header["model"], "preset": program.arch.name,
-            "device": device.value,
-            "classes": [{"class": c["class_name"], "score": c["score"], "index": c["index"]}
-                        for c in classes],
-        })
-        return
-    for c in classes:
-        results.print(f"  {c['score']:7.2%}  {c['class_name']}")
-    for line in [*proof, *speed_lines(program, result)]:
-        results.print(line)
-
-
-def run(
-    program: Annotated[str, typer.Argument(help="Program file, QDQ ONNX or zoo name.")],
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A picture or an .npz file.")],
-    preset: PresetName = None,
-    device: Device = DeviceName.golden,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Save the int8 outputs as .npz.")
-    ] = None,
-    verify: Verify = False,
-    as_json: Json = False,
-) -> None:
-    """Run a program and save or summarise its raw outputs."""
-    loaded = program_of(program, preset)
-    result, proof = run_checked(loaded, device, inputs_of(loaded, source), verify)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(output, **result.outputs)
-    if as_json:
-        print_json({
-            "model": loaded.header["model"], "preset": loaded.arch.name, "device": device.value,
-            "cycles": getattr(result, "cycles", None),
-            "outputs": {k: {"shape": list(v.shape), "min": int(v.min()), "max": int(v.max())}
-                        for k, v in result.outputs.items()},
-        })
-        return
-    for name, value in result.outputs.items():
-        results.print(f"  {name}: int8 {list(value.shape)}, {value.min()} to {value.max()}")
-    for line in [*proof, *speed_lines(loaded, result)]:
-        results.print(line)
-
-
 def register(app: typer.Typer) -> None:
-    app.command("run")(run)
     app.command("detect")(detect)
-    app.command("classify")(classify)

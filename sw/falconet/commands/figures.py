@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
-from falconet.commands.machines import LABELS, DeviceName, make_device, require_equal, run_on
+from falconet.commands.machines import LABELS, DeviceName, make_device, require_same, run_on
 from falconet.commands.sources import (
     BUILD,
     DEFAULT_PRESET,
@@ -23,7 +23,7 @@ from falconet.commands.sources import (
     program_of,
     quantised_of,
 )
-from falconet.isa import FalconetError, Program, preset
+from falconet.isa import Engine, FalconetError, Program, preset
 
 __all__ = ["register"]
 
@@ -32,7 +32,7 @@ def _photographs(count: int, program: Program) -> dict[str, Any]:
     from falconet_models.data import test_images
 
     kind = (program.header.get("meta", {}).get("postprocess") or {}).get("kind")
-    images = test_images("retinaface" if kind == "retinaface" else "classification")
+    images = test_images("retinaface" if kind == "detection" else "classification")
     return dict(list(images.items())[:count])
 
 
@@ -59,7 +59,7 @@ def measure(model: str, preset_name: str | None, images: int
         first = first or found[DeviceName.rtl]
         for d, result in found.items():
             try:
-                require_equal(found[DeviceName.golden].outputs, result.outputs, LABELS[d])
+                require_same(found[DeviceName.golden], result, LABELS[d])
             except FalconetError as e:
                 different.append(f"{name}: {e}")
     return {**figures(program, first), "equal": not different, "different": different,
@@ -68,20 +68,34 @@ def measure(model: str, preset_name: str | None, images: int
 
 
 def figures(program: Program, run: Any) -> dict[str, Any]:
-    """What follows from the program and one traced run."""
+    """What follows from the program and one traced run.
+
+    ``detect`` is None without a detection head; else ``busy``, the cycles of the detect engine,
+    those of them by instruction (``SCAN`` ...), and ``alone``, the cycles that its layers cost:
+    those that no other layer's arithmetic covers, transfers for it included.
+    """
     from falconet_sim.ddr import DdrModel
     from falconet_sim.profile import layer_profiles
 
-    arch = program.arch
+    arch, instructions = program.arch, program.instructions()
     macs = sum(int(layer["macs"]) for layer in program.header["layers"])
     profiles = layer_profiles(program, run.trace.start, run.trace.retire, run.cycles)
+    took: dict[str, int] = {}
+    for ins, start, retire in zip(instructions, run.trace.start, run.trace.retire):
+        if ins.engine is Engine.DETECT:
+            took[ins.mnemonic] = took.get(ins.mnemonic, 0) + int(retire - start)
+    detect = None if not took else {
+        "busy": run.busy["DETECT"], **took,
+        "alone": sum(p.cycles for p in profiles if p.engine == "DETECT"),
+        "candidates": run.detections.candidates, "boxes": len(run.detections.records),
+    }
     return {
         "model": program.header["model"], "preset": arch.name, "clock_mhz": arch.clock_mhz,
         "ddr": str(DdrModel(clock_mhz=arch.clock_mhz)), "macs": macs,
         "mac_per_cycle": arch.macs_per_cycle,
         "cycles": run.cycles, "utilisation": round(macs / run.cycles / arch.macs_per_cycle, 4),
         "fps": round(arch.clock_mhz * 1e6 / run.cycles, 2),
-        "bytes": sum(p.bytes for p in profiles),
+        "bytes": sum(p.bytes for p in profiles), "detect": detect,
         "layers": [{**asdict(p), "utilisation": round(p.utilisation, 4)} for p in profiles],
     }
 
@@ -103,12 +117,20 @@ def headline(found: dict[str, Any]) -> list[str]:
     """The figures of the whole network, with everything that they depend on."""
     devices = "golden = ISS = RTL" if found["equal"] else "the devices differ"
     made = f"compiled in {found['compile_s']} s, " if found["compile_s"] is not None else ""
+    boxes = []
+    if detect := found["detect"]:
+        parts = " + ".join(f"{k} {v:,}" for k, v in detect.items() if k.isupper())
+        boxes.append(
+            f"detect engine: {detect['busy']:,} cycles ({parts}) for {detect['candidates']:,} "
+            f"candidates and {detect['boxes']:,} boxes; {detect['alone']:,} of all cycles are its "
+            "own, not hidden behind other layers")
     return [
         f"{found['model']}: {found['macs'] / 1e6:.1f} M MACs, {found['cycles']:,} cycles, "
         f"{found['utilisation']:.1%} of {found['mac_per_cycle']} MAC/cycle, "
         f"{found['fps']:.1f} frames/s, {found['bytes'] / 1e6:.2f} MB of DDR traffic",
         f"preset {found['preset']} at {found['clock_mhz']:g} MHz; {found['ddr']}; "
         "simulated, not silicon",
+        *boxes,
         f"{devices} on {found['images']} image(s); {made}simulated in {found['simulate_s']} s",
     ]
 

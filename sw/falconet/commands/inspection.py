@@ -19,6 +19,24 @@ def _shape(tensor: dict[str, Any]) -> str:
     return " x ".join(str(n) for n in tensor["shape"])
 
 
+def _head(program: Program) -> dict[str, Any] | None:
+    """The detection head that the machine evaluates, if there is one."""
+    detect = program.header.get("detect")
+    if not detect:
+        return None
+    kept = ("mode", "agnostic", "limit", "points", "score", "iou", "sigma")
+    return {
+        **{k: detect[k] for k in kept}, "candidates": program.arch.candidates,
+        "levels": [
+            {"scores": level["scores"], "height": level["height"], "width": level["width"],
+             "stride": [s / 16 for s in level["stride"]], "classes": level["n_class"],
+             "anchors": [[a / 16 for a in anchor[:2]] for anchor in level["anchors"]],
+             "objectness": bool(level["objectness"])}
+            for level in detect["levels"]
+        ],
+    }
+
+
 def summary(program: Program) -> dict[str, Any]:
     """The contents of a program as plain data."""
     header, arch = program.header, program.arch
@@ -40,6 +58,7 @@ def summary(program: Program) -> dict[str, Any]:
                    for t in header["inputs"]],
         "outputs": [{k: t[k] for k in ("name", "shape", "scale", "zero_point")}
                     for t in header["outputs"]],
+        "head": _head(program),
         "macs": sum(int(layer["macs"]) for layer in header["layers"]),
         "layers": [
             {"name": layer["name"], "op": layer["op"], "engine": layer["engine"],
@@ -59,6 +78,25 @@ def disassembly(program: Program) -> list[str]:
     return lines
 
 
+def _head_lines(head: dict[str, Any]) -> list[str]:
+    """A detection head in words."""
+    across = ", across classes" if head["agnostic"] else ""
+    marks = f", {head['points']} landmarks each" if head["points"] else ""
+    lines = [
+        f"  boxes   at most {head['limit']} of {head['candidates']} candidates{marks}; "
+        f"{head['mode']}{across}; by default score {head['score']:g}, IoU {head['iou']:g}, "
+        f"sigma {head['sigma']:g}, maximum {head['limit']}"
+    ]
+    for level in head["levels"]:
+        sizes = ", ".join(f"{w:g} x {h:g}" for w, h in level["anchors"])
+        lines.append(
+            f"  level   {level['scores']}: {level['height']} x {level['width']} cells of stride "
+            f"{level['stride'][0]:g} x {level['stride'][1]:g}, anchors {sizes}; "
+            f"{level['classes']} classes{', objectness' if level['objectness'] else ''}"
+        )
+    return lines
+
+
 def _tables(contents: dict[str, Any]) -> None:
     results.print(f"{contents['model']}, for {contents['preset']} ({contents['arch_hash']}), "
                   f"{contents['macs'] / 1e6:,.1f} M MACs")
@@ -66,6 +104,8 @@ def _tables(contents: dict[str, Any]) -> None:
         for t in contents[kind]:
             results.print(f"  {kind[:-1]:<7} {t['name']}: {_shape(t)}, scale {t['scale']:.6g}, "
                           f"zero point {t['zero_point']}")
+    for line in _head_lines(contents["head"]) if contents["head"] else []:
+        results.print(line)
     sizes = ", ".join(f"{k} {v:,}" for k, v in contents["bytes"].items())
     counts = ", ".join(f"{v:,} {k}" for k, v in contents["instructions"].items())
     results.print(f"  bytes   {sizes}\n  program {counts}")

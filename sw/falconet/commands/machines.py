@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from falconet.commands.console import working
 from falconet.isa import FalconetError, Program
 
-__all__ = ["LABELS", "DeviceName", "make_device", "require_equal", "run_on"]
+__all__ = [
+    "LABELS", "DeviceName", "agreement", "make_device", "require_equal", "require_same", "run_on",
+]
 
 Int8 = NDArray[np.int8]
 
@@ -47,10 +49,10 @@ def make_device(name: DeviceName, program: Program) -> Any:
         return RtlDevice.for_program(program)
 
 
-def run_on(name: DeviceName, device: Any, inputs: Mapping[str, Int8]) -> Any:
-    """One frame; the device's ``RunResult``."""
+def run_on(name: DeviceName, device: Any, inputs: Mapping[str, Int8], options: Any = None) -> Any:
+    """One frame; the device's ``RunResult``. ``options`` are those of its detection head."""
     with working(f"run on the {LABELS[name]}"):
-        return device.run(dict(inputs))
+        return device.run(dict(inputs), options)
 
 
 def require_equal(reference: Mapping[str, Int8], other: Mapping[str, Int8], what: str) -> None:
@@ -79,3 +81,45 @@ def require_equal(reference: Mapping[str, Int8], other: Mapping[str, Int8], what
                 f"{expected.size} bytes, first at {list(at)}: {actual[at]} instead of "
                 f"{expected[at]}; run 'falconet compare' to find the instruction"
             )
+
+
+def require_same(reference: Any, other: Any, what: str) -> None:
+    """Two results (``RunResult``) are equal in every byte: outputs, records, landmarks, counts.
+
+    Raises
+    ------
+    FalconetError
+        Names the first place in which ``what`` differs from the golden model.
+    """
+    require_equal(reference.outputs, other.outputs, what)
+    expected, actual = reference.detections, other.detections
+    if expected is None or expected == actual:
+        return
+    if actual is None:
+        raise FalconetError(f"{what}: there are no boxes; compile the network again")
+    wrong = f"{what}: the boxes differ from the golden model's"
+    if actual.candidates != expected.candidates:
+        raise FalconetError(
+            f"{wrong}: {actual.candidates} candidates instead of {expected.candidates}")
+    for part in ("records", "landmarks"):
+        ours, theirs = getattr(actual, part).tolist(), getattr(expected, part).tolist()
+        if len(ours) != len(theirs):
+            raise FalconetError(f"{wrong}: {len(ours)} {part} instead of {len(theirs)}")
+        at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), None)
+        if at is not None:
+            raise FalconetError(
+                f"{wrong}, first in {part}[{at}]: {ours[at]} instead of {theirs[at]}")
+    raise FalconetError(f"{wrong}: other shapes; compile the network again")
+
+
+def agreement(found: Mapping[DeviceName, Any]) -> str:
+    """The sentence that says which devices gave the same bytes."""
+    first = next(iter(found.values()))
+    shown = " = ".join("golden" if d is DeviceName.golden else d.value.upper() for d in found)
+    parts = []
+    if first.outputs or first.detections is None:
+        parts.append(f"{sum(v.size for v in first.outputs.values()):,} output bytes")
+    if first.detections is not None:
+        parts.append(f"{len(first.detections.records):,} boxes of "
+                     f"{first.detections.candidates:,} candidates")
+    return f"{shown}: all {' and '.join(parts)} are equal"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from falconet.commands.console import working
 from falconet.isa import Arch, FalconetError, Program, build_folder, preset
 
 __all__ = [
-    "BUILD", "DEFAULT_PRESET", "NetworkInput", "compiled", "image_of", "inputs_of", "is_program",
-    "network_input", "program_of", "quantised_of",
+    "BUILD", "DEFAULT_PRESET", "NetworkInput", "Post", "compiled", "image_of", "inputs_of",
+    "is_program", "network_input", "program_of", "quantised_of",
 ]
 
 BUILD = build_folder()
@@ -25,6 +27,13 @@ BUILD = build_folder()
 DEFAULT_PRESET = "pynq-z2"
 
 Int8 = NDArray[np.int8]
+
+
+class Post(str, enum.Enum):
+    """Where boxes are decoded and suppressed."""
+
+    machine = "machine"
+    host = "host"
 
 
 def is_program(path: Path) -> bool:
@@ -57,11 +66,18 @@ def quantised_of(model: str) -> Path:
         return Path(cached_quantised(model, progress=lambda stage, share: step.share(share)))
 
 
-def compiled(source: Path, arch: Arch, name: str, *, cache: bool = True) -> Program:
-    """``source`` compiled for ``arch``; the same file and compiler give the cached program."""
+def compiled(
+    source: Path, arch: Arch, name: str, *, cache: bool = True, post: Post = Post.machine,
+    heads: Mapping[str, Any] | None = None,
+) -> Program:
+    """``source`` compiled for ``arch``; the same file and compiler give the cached program.
+
+    ``heads`` takes the place of the model's own description of its detection head.
+    """
     package = Path(falconet.isa.__file__).parents[1]
     version = _sources_hash(package / "isa", package / "compiler")
-    digest = hashlib.sha256(f"{version} {arch} {name}".encode())
+    described = json.dumps(heads, sort_keys=True)
+    digest = hashlib.sha256(f"{version} {arch} {name} {post.value} {described}".encode())
     digest.update(source.read_bytes())
     path = BUILD / "programs" / f"{name}-{arch.name}-{digest.hexdigest()[:12]}.flc"
     if cache and path.is_file():
@@ -69,7 +85,8 @@ def compiled(source: Path, arch: Arch, name: str, *, cache: bool = True) -> Prog
     from falconet.compiler import compile_model
 
     with working(f"compile {name} for {arch.name}") as step:
-        program = compile_model(str(source), arch, name=name, progress=step.share)
+        program = compile_model(str(source), arch, name=name, progress=step.share,
+                                post=post.value, heads=None if heads is None else dict(heads))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     program.save(partial)
@@ -77,26 +94,72 @@ def compiled(source: Path, arch: Arch, name: str, *, cache: bool = True) -> Prog
     return program
 
 
-def program_of(model: str, preset_name: str | None, *, cache: bool = True) -> Program:
+def _changed_head(source: Path, changes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The model's own description of its head with ``changes``; None if it stays as it is."""
+    if not changes:
+        return None
+    from falconet.compiler.importer.model import load
+    from falconet_models.metadata import get_meta
+
+    own = get_meta(load(source)[0]).get("postprocess") or {}
+    new = {**own, **changes}
+    if "maximum" in changes:  # room for more boxes is enough
+        new["maximum"] = max(changes["maximum"], own.get("maximum", 0))
+    return new if own.get("kind") == "detection" and new != own else None
+
+
+def _check_program(file: str, program: Program, preset_name: str | None, post: Post | None,
+                   changes: Mapping[str, Any]) -> None:
+    """Refuse a program file that was not compiled as is asked for."""
+    if preset_name is not None and program.arch.hash != preset(preset_name).hash:
+        raise FalconetError(
+            f"{file}: made for '{program.arch.name}', not for '{preset_name}'; "
+            "compile the network for that preset"
+        )
+    detect = program.header.get("detect")
+    made = Post.machine if detect else Post.host
+    if post is not None and post is not made:
+        raise FalconetError(
+            f"{file}: its boxes are made by the {made.value}; compile the network with "
+            f"--post {post.value}, or leave --post {post.value} out"
+        )
+    for field, key in (("nms", "mode"), ("agnostic", "agnostic")):
+        if detect and field in changes and changes[field] != detect[key]:
+            raise FalconetError(
+                f"{file}: compiled for {field} {detect[key]}, not {changes[field]}; give the model "
+                "instead of the program, or change its description of the head and compile it"
+            )
+
+
+def program_of(
+    model: str, preset_name: str | None, *, cache: bool = True, post: Post | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Program:
     """The program that ``model`` names: a program file, a QDQ ONNX file or a zoo name.
+
+    Parameters
+    ----------
+    post:
+        Who makes the boxes; None: the machine, or whoever it is in a program file.
+    changes:
+        Fields of the head's description (``falconet_models.metadata``) that are compiled in.
 
     Raises
     ------
     FalconetError
-        If a program file was made for another machine than the preset asked for.
+        If a program file was made for another machine than the preset asked for, or otherwise than
+        asked for.
     """
-    path = Path(model)
+    path, changes = Path(model), changes or {}
     if is_program(path):
         program = Program.load(path)
-        if preset_name is not None and program.arch.hash != preset(preset_name).hash:
-            raise FalconetError(
-                f"{model}: made for '{program.arch.name}', not for '{preset_name}'; "
-                "compile the network for that preset"
-            )
+        _check_program(model, program, preset_name, post, changes)
         return program
     arch = preset(preset_name or DEFAULT_PRESET)
     source = quantised_of(model)
-    return compiled(source, arch, path.stem if path.is_file() else model, cache=cache)
+    return compiled(source, arch, path.stem if path.is_file() else model, cache=cache,
+                    post=post or Post.machine,
+                    heads=None if post is Post.host else _changed_head(source, changes))
 
 
 def image_of(name: str) -> NDArray[np.uint8]:
