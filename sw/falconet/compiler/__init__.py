@@ -22,28 +22,50 @@ _SPILLS = (math.inf, 1 / 4, 1 / 8, 1 / 16)  # of the scratchpad: larger tensors 
 
 
 def compile_model(model: Any, arch: Arch, name: str | None = None,
-                  progress: Callable[[float], None] | None = None) -> Program:
+                  progress: Callable[[float], None] | None = None, *, post: str = "machine",
+                  heads: dict[str, Any] | None = None) -> Program:
     """Compile a QDQ ONNX file (path or ModelProto) for ``arch``.
 
-    ``progress`` is called with the finished share in [0, 1]. Raises FalconetError naming the node
-    that does not map.
+    Parameters
+    ----------
+    progress:
+        Is called with the finished share in [0, 1].
+    post:
+        Who decodes and suppresses the boxes of a network with a described detection head:
+        ``"machine"``, or ``"host"``: the head's tensors are outputs like any other.
+    heads:
+        A description (``falconet_models.metadata``, kind ``"detection"``) in place of the model's.
+
+    Raises
+    ------
+    FalconetError
+        naming the node that does not map, or the field of the description.
     """
     from falconet.compiler.onnx_import import import_onnx
     from falconet.compiler.passes import optimise
 
+    if heads is not None:
+        from falconet.compiler.importer.model import describe_heads
+
+        model = describe_heads(model, heads)
     graph = optimise(import_onnx(model, arch=arch), arch)
-    return compile_graph(graph, arch, name, progress)
+    return compile_graph(graph, arch, name, progress, post=post)
 
 
 def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
-                  progress: Callable[[float], None] | None = None) -> Program:
-    """Compile an integer graph."""
+                  progress: Callable[[float], None] | None = None, *, post: str = "machine"
+                  ) -> Program:
+    """Compile an integer graph; ``post`` as in :func:`compile_model`."""
     from falconet.compiler.allocate import allocate
+    from falconet.compiler.boxes import describe
     from falconet.compiler.emit import emit_program
     from falconet.compiler.lower import lower
     from falconet.compiler.plan import make_plan
     from falconet.compiler.schedule import make_schedule
 
+    if post not in ("machine", "host"):
+        raise FalconetError(f"post='{post}' is unknown; choose machine or host")
+    detect = describe(graph, arch) if post == "machine" else None
     failure: FalconetError | None = None
     missing = None
     best: tuple[int, Plan, list[Task]] | None = None
@@ -52,7 +74,7 @@ def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
             if progress is not None:
                 progress(at / len(_TRIES))
             try:
-                plan = make_plan(lower(graph, arch), slack=slack,
+                plan = make_plan(lower(graph, arch, detect), slack=slack,
                                  spill=share * arch.scratchpad_words)
             except FalconetError as e:
                 failure = failure or e

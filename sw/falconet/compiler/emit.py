@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falconet.compiler.detect import RECORDS, DetectOp
 from falconet.compiler.lower import Network
 from falconet.compiler.ops import Emitted, Memory, Region
 from falconet.compiler.plan import Plan
@@ -18,6 +19,7 @@ from falconet.isa import (
     Engine,
     Load,
     Program,
+    Scan,
     Segment,
 )
 
@@ -33,6 +35,7 @@ class _Hazards:
         self.size: dict[Memory, int] = {
             Dst.SCRATCHPAD: arch.scratchpad_words, Dst.WEIGHTS: arch.weight_words,
             Dst.VECTOR: arch.vector_words, Dst.MAC_TABLE: 1, Dst.VEC_TABLE: 1,
+            Dst.DETECT: arch.TABLE_ROWS, RECORDS: 1,
         }
         self.marks: dict[tuple[Memory, bool], NDArray[np.int32]] = {}
         self.count = [0] * len(Engine)
@@ -66,14 +69,19 @@ def emit_program(plan: Plan, tasks: list[Task], name: str) -> Program:
     """The program of an allocated plan."""
     net, arch = plan.net, plan.net.arch
     stages: list[tuple[Emitted, Task]] = []
+    first = True  # of the SCANs
     blobs, weights_at = bytearray(), {}
     for task in tasks:
         if task.load is not None:
             load = task.load
             weights_at[load.op, load.chunk] = load.base
             blobs.extend(bytes(-len(blobs) % _ALIGN))
-            stages.append((_load_weights(arch, load, len(blobs)), task))
-            blobs.extend(load.data)
+            if load.data:
+                stages.append((_load_weights(arch, load, len(blobs)), task))
+                blobs.extend(load.data)
+            op = plan.ops[task.op]
+            if isinstance(op, DetectOp) and op.hosted is not None:
+                stages.append((_load_hosted(arch, *op.hosted), task))
         else:
             assert task.tile is not None
             base = weights_at.get((task.op, task.tile.chunk), 0)
@@ -89,7 +97,9 @@ def emit_program(plan: Plan, tasks: list[Task], name: str) -> Program:
         assert engine is not None
         waits = hazards.waits(engine, emitted.reads, emitted.writes)
         changes = {f"wait_{e.name.lower()}": waits[e] & 0xFFFF for e in Engine}
-        if task.load is not None:
+        if isinstance(ins, Scan):
+            changes["first"], first = first, False
+        if isinstance(ins, Load) and ins.segment == Segment.CODE:
             changes["offset"] = ins.offset + weights_offset
         code.extend(ins.replace(**changes).encode())
         steps.append(_step(plan, task, tensor_index))
@@ -106,6 +116,8 @@ def _load_weights(arch: Arch, load: WeightLoad, offset: int) -> Emitted:
     regions: list[Region]
     if load.memory in (Dst.MAC_TABLE, Dst.VEC_TABLE):
         regions = [(load.memory, 0, 1)]
+    elif load.memory is Dst.DETECT:
+        regions = [(load.memory, 0, len(load.data) // arch.ROW_BYTES)]
     else:
         end = load.base + load.words
         regions = [(load.memory, load.base, min(end, depth))]
@@ -116,6 +128,13 @@ def _load_weights(arch: Arch, load: WeightLoad, offset: int) -> Emitted:
         run=len(load.data) // arch.lanes, base=load.base * per_word if per_word else 0,
     )
     return Emitted(ins, [], regions)
+
+
+def _load_hosted(arch: Arch, offset: int, row: int, rows: int) -> Emitted:
+    """Rows of the detect table that the driver writes."""
+    ins = Load(segment=Segment.INPUT, offset=offset, dst=Dst.DETECT, run=rows * arch.row_words,
+               base=row * arch.row_words)
+    return Emitted(ins, [], [(Dst.DETECT, row, row + rows)])
 
 
 def _step(plan: Plan, task: Task, index: dict[str, int]) -> list[int]:
@@ -144,6 +163,9 @@ def _program(net: Network, code: bytes, steps: list[list[int]], name: str) -> Pr
         "layers": [
             {"name": n.name, "op": n.op, "engine": engines.get(i, "-"), "macs": graph.macs(n)}
             for i, n in enumerate(graph.nodes)
+        ] + [
+            {"name": name, "op": op, "engine": Engine.DETECT.name, "macs": 0}
+            for name, op in net.extra_layers
         ],
         "steps": steps,
         "tensors": [
@@ -155,5 +177,7 @@ def _program(net: Network, code: bytes, steps: list[list[int]], name: str) -> Pr
         "graph_offset": offset,
         "meta": graph.meta,
     }
+    if net.detect is not None:
+        header["detect"] = net.detect
     payload = code + bytes(offset - len(code)) + blob
     return Program(arch, payload, header)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falconet.compiler.detect import lower_detect
 from falconet.compiler.graph import Graph, Node
 from falconet.compiler.ops import (
     Buffer,
@@ -40,7 +41,11 @@ _ALIGN = 128
 
 @dataclass
 class Network:
-    """Operations in order, their buffers, and what lies in DDR."""
+    """Operations in order, their buffers, and what lies in DDR.
+
+    ``detect``: the head on the machine, as the program's header describes it; ``extra_layers``:
+    name and op of the layers that follow the graph's nodes.
+    """
 
     graph: Graph
     arch: Arch
@@ -49,6 +54,8 @@ class Network:
     buffers: list[Buffer] = field(default_factory=list)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    detect: dict[str, Any] | None = None
+    extra_layers: list[tuple[str, str]] = field(default_factory=list)
     segment_bytes: dict[Segment, int] = field(
         default_factory=lambda: {s: 0 for s in Segment}
     )
@@ -65,13 +72,16 @@ class Network:
         return buf
 
 
-def lower(graph: Graph, arch: Arch) -> Network:
+def lower(graph: Graph, arch: Arch, detect: dict[str, Any] | None = None) -> Network:
     """Choose an engine for every node and a place for every tensor.
 
-    Raises FalconetError naming the node that the machine has no form for.
+    ``detect``: a detection head (:func:`falconet.compiler.boxes.describe`); its tensors are then
+    read by the detect engine and not stored. Raises FalconetError naming the node that the machine
+    has no form for.
     """
     net = Network(graph, arch)
     graph = net.graph = _with_copies(graph)
+    heads = _aligned_heads(graph, arch, detect) if detect is not None else {}
     lanes_of = _lane_layout(graph, arch)
     image = _image_input(graph, arch)
     _place(net, graph, lanes_of, image)
@@ -85,7 +95,10 @@ def lower(graph: Graph, arch: Arch) -> Network:
         except FalconetError as e:
             raise FalconetError(f"node '{node.name}': {e}") from None
     for name in graph.outputs:
-        _lower_output(net, name)
+        if name not in heads:
+            _lower_output(net, name)
+    if detect is not None:
+        lower_detect(net, detect, heads)
     return net
 
 
@@ -105,6 +118,37 @@ def _with_copies(graph: Graph) -> Graph:
         made.append(node)
     graph.nodes = made
     return graph
+
+
+def _aligned_heads(graph: Graph, arch: Arch, detect: dict[str, Any]) -> dict[str, str]:
+    """For each head the tensor to read: itself, or a copy by the MAC array, which puts channel c
+    into lane c where a concat or a slice has not."""
+    layout = _lane_layout(graph, arch)
+    names = dict.fromkeys(level[k] for level in detect["levels"]
+                          for k in ("scores", "boxes", "objectness", "landmarks") if level[k])
+    places = {}
+    for name in names:
+        lane_of = layout[name][1]
+        places[name] = name
+        if not np.array_equal(lane_of, np.arange(len(lane_of))):
+            places[name] = f"{name}/aligned"
+            made: list[Node] = []
+            _copy(graph, name, places[name], made)
+            made[0] = _as_conv(made[0])
+            maker = graph.producer(name)
+            at = graph.nodes.index(maker) + 1 if maker is not None else 0
+            graph.nodes[at:at] = made
+    return places
+
+
+def _as_conv(copy: Node) -> Node:
+    """A copy as a convolution with weights of 1."""
+    consts = dict(copy.consts)
+    channels = consts.pop("coef").shape[1]
+    return copy.with_(op="conv", consts={
+        **consts, "weight": np.eye(channels, dtype=np.int8)[:, :, None, None],
+    }, attrs={**copy.attrs, "kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0),
+              "dilation": (1, 1), "groups": 1, "pad": 0})
 
 
 def _copy(graph: Graph, name: str, new: str, nodes: list[Node]) -> str:

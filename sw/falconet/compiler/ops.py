@@ -140,7 +140,9 @@ class Op:
     height: int
     row_step: int = 0  # rows per tile, set by the plan
     chunks: list[tuple[int, int]] = field(default_factory=list)  # block ranges, set by the plan
+    after: list[Op] = field(default_factory=list, repr=False)  # what must be done, beside inputs
 
+    at_once: ClassVar[bool] = False  # one tile, all rows of all inputs
     engine: ClassVar[Engine] = Engine.LOAD
     memory: ClassVar[Dst | None] = None  # where weights go
     table: bytes | None = None
@@ -615,6 +617,8 @@ def _wrapped(memory: Dst, base: int, words: int, depth: int) -> list[Region]:
 def tile_rows(op: Op) -> int:
     """Rows per tile such that an instruction keeps its engine busy for TILE_CYCLES or so."""
     op.row_step, op.chunks = op.height, [(0, op.blocks)]
+    if op.at_once:
+        return op.height
     whole = sum(op.cycles(t) - 12 for t in op.tiles())
     rows = max(1, min(op.height, round(TILE_CYCLES * op.height / max(1, whole))))
     if isinstance(op, CopyOp):

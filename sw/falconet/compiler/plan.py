@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from falconet.compiler.detect import ScanOp
 from falconet.compiler.lower import Network
 from falconet.compiler.ops import TILE_CYCLES, Buffer, MacOp, Op, StoreOp, tile_rows
 from falconet.compiler.spill import insert_spills
@@ -66,9 +67,9 @@ def make_plan(net: Network, fill: float = 0.9, slack: int = 2, spill: float = ma
 
 
 def _order(net: Network) -> list[Op]:
-    """Loads just before their first reader, stores just after the last writer."""
+    """Loads just before their first reader, stores and scans just after the last writer."""
     loads = [op for op in net.ops if op.engine is Engine.LOAD]
-    stores = [op for op in net.ops if isinstance(op, StoreOp)]
+    stores = [op for op in net.ops if isinstance(op, StoreOp | ScanOp)]
     ordered: list[Op] = []
     for op in net.ops:
         if op in loads or op in stores:
@@ -80,8 +81,8 @@ def _order(net: Network) -> list[Op]:
         ordered.append(op)
     ordered = loads + ordered
     for store in stores:
-        last = max(i for i, op in enumerate(ordered)
-                   if op.output is not None and op.output.buffer is store.inputs[0].buffer)
+        last = max(i for i, op in enumerate(ordered) if op.output is not None
+                   and any(op.output.buffer is s.buffer for s in store.inputs))
         ordered.insert(last + 1, store)
     return ordered
 

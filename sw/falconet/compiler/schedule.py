@@ -11,12 +11,14 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from falconet.compiler.detect import ScanOp
 from falconet.compiler.ops import LoadOp, Op, StoreOp, Tile
 from falconet.compiler.plan import Plan
 from falconet.isa import Dst, Engine
 
 __all__ = ["Task", "WeightLoad", "make_schedule"]
 
+_TABLES = {Engine.MAC: Dst.MAC_TABLE, Engine.VEC: Dst.VEC_TABLE, Engine.DETECT: Dst.DETECT}
 DRAIN = 40  # cycles from an engine's last issue to its last write
 
 
@@ -80,11 +82,18 @@ class _Deadlock(Exception):
 def make_schedule(plan: Plan, ahead: int) -> list[Task]:
     """Order all tiles; ``ahead``: how many groups beyond the first unfinished one may start.
 
-    Rings that turn out too short are lengthened and the work begins again.
+    Rings that turn out too short are lengthened and the work begins again; so it does where levels
+    of a detection head were ready in another order than they were scanned in.
     """
+    scans = [i for i, op in enumerate(plan.ops) if isinstance(op, ScanOp)]
     while True:
         try:
-            return _Simulation(plan, ahead).run()
+            simulation = _Simulation(plan, ahead, scans)
+            tasks = simulation.run()
+            ready = sorted(scans, key=lambda i: simulation.ready[i])
+            if ready == scans or sorted(scans) != scans:
+                return tasks
+            scans = ready
         except _Deadlock as stuck:
             for op in stuck.blocked:
                 assert op.output is not None
@@ -93,7 +102,7 @@ def make_schedule(plan: Plan, ahead: int) -> list[Task]:
 
 
 class _Simulation:
-    def __init__(self, plan: Plan, ahead: int) -> None:
+    def __init__(self, plan: Plan, ahead: int, scans: list[int]) -> None:
         self.plan, self.ops, self.ahead = plan, plan.ops, ahead
         arch = plan.net.arch
         self.tiles = [op.tiles() for op in self.ops]
@@ -110,7 +119,11 @@ class _Simulation:
             _WeightMemory(depth, self._loads(memory), left)
             for memory, depth in ((Dst.WEIGHTS, arch.weight_words), (Dst.VECTOR, arch.vector_words))
         ]
-        self.tables = {e: self._tables(e) for e in (Engine.MAC, Engine.VEC)}
+        others = [i for i in range(len(self.ops)) if i not in scans]
+        self.tables = {e: self._tables(e, scans + others) for e in _TABLES}
+        self.ready = dict.fromkeys(scans, -1)  # when the inputs of a scan were complete
+        index = {id(op): i for i, op in enumerate(self.ops)}
+        self.after = [[index[id(b)] for b in op.after] for op in self.ops]
         self.group_left = [0] * plan.n_groups
         for i, tiles in enumerate(self.tiles):
             self.group_left[plan.group_of[i]] += len(tiles)
@@ -134,13 +147,14 @@ class _Simulation:
                     loads.append(WeightLoad(i, c, memory, data, len(data) // size))
         return loads
 
-    def _tables(self, engine: Engine) -> list[tuple[WeightLoad, list[int]]]:
+    def _tables(self, engine: Engine, order: list[int]) -> list[tuple[WeightLoad, list[int]]]:
         """Loads of tables in order, each with the operations that use it."""
-        dst = Dst.MAC_TABLE if engine is Engine.MAC else Dst.VEC_TABLE
+        dst = _TABLES[engine]
         runs: list[tuple[WeightLoad, list[int]]] = []
-        for i, op in enumerate(self.ops):
+        for i in order:
+            op = self.ops[i]
             if op.engine is engine and op.table is not None:
-                if not runs or runs[-1][0].data != op.table:
+                if not runs or runs[-1][0].data != op.table or dst is Dst.DETECT:
                     runs.append((WeightLoad(i, -1, dst, op.table, 1), []))
                 runs[-1][1].append(i)
         return runs
@@ -167,6 +181,9 @@ class _Simulation:
             now, mark, task = heapq.heappop(events)
             if mark > 0:
                 done += self._finish(task)
+                for i, at in self.ready.items():
+                    if at < 0 and self._inputs_ready(i, self.tiles[i][0]):
+                        self.ready[i] = now
         return order
 
     def _cycles(self, task: Task) -> int:
@@ -198,6 +215,8 @@ class _Simulation:
 
     def _inputs_ready(self, i: int, tile: Tile) -> bool:
         op = self.ops[i]
+        if any(self.finished[k] < len(self.tiles[k]) for k in self.after[i]):
+            return False
         for store in self.stores.get(op.source.name, []) if isinstance(op, LoadOp) else []:
             done = self.finished[store]
             if done < len(self.tiles[store]) and self.tiles[store][done].y0 < tile.y1:

@@ -12,9 +12,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from falconet.compiler.heads import parse
+from falconet.compiler.importer.cut import cut
 from falconet.isa import FalconetError
 
-__all__ = ["Model", "OnnxNode", "evaluate", "load", "read"]
+__all__ = ["Model", "OnnxNode", "describe_heads", "evaluate", "load", "read"]
 
 Array = NDArray[Any]
 _MIN_OPSET = 13
@@ -58,19 +60,14 @@ class Model:
 
 
 def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """The model with inferred shapes, opset 13 or newer, and its name."""
-    if isinstance(source, onnx.ModelProto):
-        model, name, where = source, source.graph.name or "network", "model"
-    else:
-        where, name = str(source), Path(source).stem
-        try:
-            model = onnx.load(where)
-        except OSError as e:
-            raise FalconetError(f"{where}: {e.strerror or e}; give the path of an ONNX file"
-                                ) from None
-        except Exception as e:
-            raise FalconetError(f"{where}: not an ONNX file ({_line(e)}); export the network again"
-                                ) from None
+    """The model with inferred shapes, opset 13 or newer, and its name.
+
+    It ends at the detection head that its metadata describes, if they do.
+    """
+    model, name, where = _open(source)
+    head = parse(_meta(model).get("postprocess"))
+    if head is not None:
+        model = cut(model, head.tensors())
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     try:
         if version < _MIN_OPSET:
@@ -80,6 +77,34 @@ def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     except Exception as e:
         raise FalconetError(f"{where}: not a valid ONNX model ({_line(e)}); export it again with "
                             "opset 17") from None
+
+
+def _open(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
+    """The model as it is, its name, and what to call it in a message."""
+    if isinstance(source, onnx.ModelProto):
+        return source, source.graph.name or "network", "model"
+    where = str(source)
+    try:
+        return onnx.load(where), Path(source).stem, where
+    except OSError as e:
+        raise FalconetError(f"{where}: {e.strerror or e}; give the path of an ONNX file") from None
+    except Exception as e:
+        raise FalconetError(f"{where}: not an ONNX file ({_line(e)}); export the network again"
+                            ) from None
+
+
+def describe_heads(source: str | Path | onnx.ModelProto, heads: dict[str, Any]) -> onnx.ModelProto:
+    """The model with ``heads`` in place of its own description of a detection head."""
+    if parse(heads) is None:
+        raise FalconetError("heads: kind must be 'detection'; see falconet_models.metadata")
+    model, name, _ = _open(source)
+    fresh = onnx.ModelProto()
+    fresh.CopyFrom(model)
+    fresh.graph.name = name
+    props = {p.key: p.value for p in fresh.metadata_props}
+    props["falconet"] = json.dumps({**_meta(model), "postprocess": heads})
+    helper.set_model_props(fresh, props)
+    return fresh
 
 
 def _line(e: Exception) -> str:

@@ -1,0 +1,178 @@
+"""The description of a detection head: JSON in, checked values out.
+
+The form is that of kind ``"detection"`` in ``falconet_models.metadata``. Here it is looked at by
+itself; :mod:`falconet.compiler.boxes` holds it against the network and the machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from falconet.isa import FalconetError
+
+__all__ = ["ROLES", "Head", "Level", "fault", "parse"]
+
+ROLES = ("class", "box", "objectness", "landmark")
+"""What the tensors of a level are; the first two are always there."""
+
+_BOXES = {"ssd": ("variances",), "grid": (), "yolo": (), "distance": ("function",)}
+_REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: ``stride`` (x, y), ``anchors`` (width, height), all in pixels; tensors by role."""
+
+    field: str
+    stride: tuple[float, float]
+    anchors: tuple[tuple[float, float], ...]
+    tensors: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A detection head as its author describes it; ``maximum`` is None where nothing was said."""
+
+    labels: tuple[str, ...]
+    levels: tuple[Level, ...]
+    score: str
+    box: str
+    variances: tuple[float, float]
+    function: str
+    offset: float
+    clip: bool
+    nms: str
+    agnostic: bool
+    maximum: int | None
+    score_threshold: float
+    nms_threshold: float
+    sigma: float
+
+    def tensors(self) -> list[tuple[str, str]]:
+        """Every tensor that the head reads, each after the field that names it."""
+        return [(f"{level.field}.{role}", name)
+                for level in self.levels for role, name in level.tensors.items()]
+
+
+def fault(field: str, why: str) -> NoReturn:
+    """Raise the one-sentence error of a field; ``why`` says what to do."""
+    raise FalconetError(f"{field}: {why}")
+
+
+class _Object:
+    """A JSON object whose entries are taken one by one; what is left at the end is refused."""
+
+    def __init__(self, value: Any, field: str) -> None:
+        if not isinstance(value, dict):
+            fault(field, f"{value!r} is not an object; write {{...}}")
+        self.left, self.field, self.known = dict(value), field, list[str]()
+
+    def take(self, key: str, default: Any = _REQUIRED) -> Any:
+        self.known.append(key)
+        if key not in self.left and default is _REQUIRED:
+            fault(f"{self.field}.{key}", "it is missing; add it")
+        return self.left.pop(key, default)
+
+    def name(self, key: str, default: Any = _REQUIRED, choices: tuple[str, ...] = ()) -> str:
+        value = self.take(key, default)
+        if choices and value not in choices:
+            fault(f"{self.field}.{key}", f"{value!r} is unknown; choose one of: "
+                                         f"{', '.join(choices)}")
+        if not isinstance(value, str) or not value:
+            fault(f"{self.field}.{key}", f"{value!r} is not a text; give a name")
+        return value
+
+    def number(self, key: str, default: Any, low: float, high: float = math.inf) -> float:
+        return _number(self.take(key, default), f"{self.field}.{key}", low, high)
+
+    def flag(self, key: str) -> bool:
+        value = self.take(key, False)
+        if not isinstance(value, bool):
+            fault(f"{self.field}.{key}", f"{value!r} is neither true nor false; write one of them")
+        return value
+
+    def items(self, key: str) -> list[Any]:
+        value = self.take(key)
+        if not isinstance(value, list) or not value:
+            fault(f"{self.field}.{key}", "it must be a list with something in it; write [...]")
+        return value
+
+    def close(self) -> None:
+        for key in self.left:
+            fault(f"{self.field}.{key}", f"no such field; there are {', '.join(self.known)}")
+
+
+def _number(value: Any, field: str, low: float, high: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
+            low <= value <= high and math.isfinite(value)):
+        fault(field, f"{value!r} is no number " + (
+            f"from {low:g} to {high:g}; mend it" if high < math.inf else
+            f"of {low:g} or more; mend it"))
+    return value
+
+
+def _pair(value: Any, field: str, low: float) -> tuple[float, float]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        fault(field, f"{value!r} is not a pair of numbers; write two in brackets")
+    return _number(value[0], field, low), _number(value[1], field, low)
+
+
+def parse(description: Any, field: str = "postprocess") -> Head | None:
+    """The head that a model's ``postprocess`` describes; None if it is of another kind.
+
+    Raises
+    ------
+    FalconetError
+        naming the field, ``postprocess.levels[1].box`` say, and what to do about it.
+    """
+    if not isinstance(description, dict) or description.get("kind") != "detection":
+        return None
+    o = _Object(description, field)
+    o.take("kind")
+    labels = o.items("labels")
+    for i, label in enumerate(labels):
+        if not isinstance(label, str):
+            fault(f"{field}.labels[{i}]", f"{label!r} is not a text; give the name of the class")
+    levels = tuple(_level(v, f"{field}.levels[{i}]") for i, v in enumerate(o.items("levels")))
+    box = _Object(o.take("box"), f"{field}.box")
+    kind = box.name("kind", choices=tuple(_BOXES))
+    variances, function = (1.0, 1.0), "linear"
+    if "variances" in _BOXES[kind]:
+        variances = _pair(box.take("variances", [1, 1]), f"{field}.box.variances", 0)
+    if "function" in _BOXES[kind]:
+        function = box.name("function", choices=("linear", "relu", "exp"))
+    box.close()
+    maximum = o.take("maximum", None)
+    if maximum is not None and (type(maximum) is not int or maximum < 1):
+        fault(f"{field}.maximum", f"{maximum!r} is no count of boxes; give 1 or more")
+    head = Head(
+        labels=tuple(labels), levels=levels, box=kind, variances=variances, function=function,
+        score=o.name("score", "sigmoid", ("sigmoid", "softmax")),
+        offset=o.number("offset", 0.5, -16, 16), clip=o.flag("clip"),
+        nms=o.name("nms", "greedy"),
+        agnostic=o.flag("agnostic"), maximum=maximum,
+        score_threshold=o.number("score_threshold", 0.5, 0, 1),
+        nms_threshold=o.number("nms_threshold", 0.45, 0, 1),
+        sigma=o.number("sigma", 0.5, 1e-6),
+    )
+    o.close()
+    return head
+
+
+def _level(value: Any, field: str) -> Level:
+    o = _Object(value, field)
+    stride = o.take("stride")
+    y, x = _pair(stride if isinstance(stride, (list, tuple)) else [stride, stride],
+                 f"{field}.stride", 1)
+    anchors: tuple[tuple[float, float], ...] = ((x, y),)
+    if "anchors" in o.left:
+        anchors = tuple(_pair(a, f"{field}.anchors[{i}]", 1 / 16)
+                        for i, a in enumerate(o.items("anchors")))
+    o.known.append("anchors")
+    o.left.pop("anchors", None)
+    tensors = {role: o.name(role) for role in ROLES if role in o.left or role in ROLES[:2]}
+    o.known += [r for r in ROLES if r not in o.known]
+    o.close()
+    return Level(field, (x, y), anchors, tensors)
