@@ -1,4 +1,4 @@
-"""Random detection heads: a ``detect`` header (falconet.isa.container) and tensors to go with it."""
+"""Random detection heads: a ``detect`` header (falconet.isa.container) and its tensors."""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ class Options:
         need("score", self.score is None or 0 <= self.score <= 1, "a number from 0 to 1")
         need("iou", self.iou is None or 0 <= self.iou <= 1, "a number from 0 to 1")
         need("sigma", self.sigma is None or 0 < self.sigma < math.inf, "a positive number")
-        need("maximum", self.maximum is None or self.maximum >= 1, "a whole number from 1")
+        whole = isinstance(self.maximum, (int, np.integer))
+        need("maximum", self.maximum is None or (whole and self.maximum >= 1),
+             "a whole number from 1")
 
 
 @dataclass(frozen=True)
