@@ -332,8 +332,9 @@ def detection_program(
 ) -> tuple[Program, dict[str, Array]]:
     """A program that is nothing but a detection head, and its inputs, the heads' tensors.
 
-    ``detect`` as in the program's header, with offsets of its own choice. Without ``waits`` each
-    instruction waits for all that precede it.
+    Every device runs it, the golden model too. ``detect`` is as in the program's header, but the
+    program lays out its segments on its own. Without ``waits`` each instruction waits for all that
+    precede it.
     """
     asm, per = Assembler(arch), arch.row_words
     levels = [dict(level) for level in detect["levels"]]
@@ -401,5 +402,9 @@ def detection_program(
             asm.add(Store(segment=Segment.OUTPUT, offset=at + to * arch.ROW_BYTES,
                           src=Src.RECORDS, base=first * per, run=count * per))
     program = asm.program(waits)
-    program.header["detect"] = detect
+    names = [t["name"] for t in asm.inputs]
+    program.header |= {
+        "detect": detect, "graph_offset": 0,  # a graph that hands its inputs on
+        "graph": {"inputs": names, "outputs": names, "nodes": [], "tensors": asm.inputs},
+    }
     return program, dict(tensors)

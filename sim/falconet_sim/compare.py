@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Dst, Engine, FalconetError, Program, Segment
+from falconet.isa import Dst, Engine, FalconetError, Program
+from falconet.runtime.detections import Options
 from falconet.runtime.device import Int8
+from falconet_sim.differences import Difference, Stores
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.iss import IssDevice
 from falconet_sim.machine import Step
@@ -23,34 +25,17 @@ from falconet_sim.tiles import Part, describe, parts
 __all__ = ["Difference", "compare_golden", "compare_rtl", "compare_writes"]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Where two machines part: ``expected`` is the simpler model's, ``found`` the other's."""
-
-    machine: str
-    index: int
-    instruction: str
-    tile: str
-    element: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.machine}: instruction {self.index} ({self.instruction})\n"
-            f"  writes {self.tile}\n  {self.element}: expected {self.expected}, found {self.found}"
-        )
-
-
-def compare_golden(program: Program, inputs: dict[str, Int8]) -> Difference | None:
+def compare_golden(
+    program: Program, inputs: dict[str, Int8], options: Options | None = None
+) -> Difference | None:
     """The first element that the instruction-set simulator writes unlike the golden model.
 
     Tensors that only the program has are passed over; so are transfers, which show in what is
-    computed from their data; in the end the outputs are compared.
+    computed from their data; in the end the outputs and the boxes are compared.
     """
     golden = GoldenDevice(program, keep=True)
-    want = golden.run(inputs).outputs
-    known, stores, found = parts(program), _Stores(program), list[Difference]()
+    want = golden.run(inputs, options)
+    known, stores, found = parts(program), Stores(program), list[Difference]()
 
     def observe(step: Step) -> None:
         stores.observe(step)
@@ -73,31 +58,33 @@ def compare_golden(program: Program, inputs: dict[str, Int8]) -> Difference | No
                 str(expected[word, lane]), str(data[word, lane]),
             ))
 
-    got = IssDevice(program, observer=observe).run(inputs).outputs
+    got = IssDevice(program, observer=observe).run(inputs, options)
     if found:
         return found[0]
     return stores.difference("instruction-set simulator against golden model", want, got)
 
 
 def compare_rtl(
-    program: Program, inputs: dict[str, Int8], device: RtlDevice | None = None
+    program: Program, inputs: dict[str, Int8], device: RtlDevice | None = None,
+    options: Options | None = None,
 ) -> Difference | None:
     """The first word that the RTL writes unlike the instruction-set simulator.
 
     ``device`` needs ``log_writes=True``; None makes one. If the machine stops or hangs, the first
-    difference up to there is given; without one, its FalconetError is raised.
+    difference up to there is given; without one, its FalconetError is raised. What the detect
+    engine writes shows only in the boxes that are stored.
     """
     device = device or RtlDevice(program.arch, log_writes=True)
-    steps, stores = list[Step](), _Stores(program)
+    steps, stores = list[Step](), Stores(program)
 
     def observe(step: Step) -> None:
         steps.append(step)
         stores.observe(step)
 
-    want = IssDevice(program, observer=observe).run(inputs).outputs
+    want = IssDevice(program, observer=observe).run(inputs, options)
     device.load(program)
     try:
-        got = device.run(inputs).outputs
+        got = device.run(inputs, options)
     except FalconetError:
         difference = compare_writes(program, steps, device.writes)
         if difference is None or difference.found == _NOTHING:
@@ -195,39 +182,3 @@ def _missing(program: Program, steps: list[Step], known: dict[int, Part], want: 
     tile, element = describe(program, known, index, int(want.number[at]), 0)
     return Difference("RTL against instruction-set simulator", index,
                       str(steps[index].instruction), tile, element, str(want.data[at][0]), _NOTHING)
-
-
-class _Stores:
-    """Remembers which instruction wrote each byte of segment OUTPUT last."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.instructions = program.instructions()
-        size = int(program.header["segments"].get("output", 0)) + 128
-        self.writer = np.full(size, -1, np.int64)
-
-    def observe(self, step: Step) -> None:
-        for a in step.writes:
-            if isinstance(a.memory, Segment) and a.memory is Segment.OUTPUT:
-                lanes = np.arange(self.program.arch.lanes)
-                self.writer[a.address[:, None] + lanes] = step.index
-
-    def difference(self, machine: str, want: dict[str, Int8], got: dict[str, Int8]
-                   ) -> Difference | None:
-        lanes = self.program.arch.lanes
-        for t in self.program.header["outputs"]:
-            expected, found = want[t["name"]], got[t["name"]]
-            wrong = np.argwhere(expected != found)
-            if not len(wrong):
-                continue
-            c, y, x = (int(v) for v in wrong[0])
-            block, lane = divmod(int(t["lane_of"][c]), lanes)
-            width = expected.shape[2]
-            byte = t["offset"] + ((y * t["blocks"] + block) * width + x) * lanes + lane
-            index = int(self.writer[byte])
-            return Difference(
-                machine, index, str(self.instructions[index]) if index >= 0 else "none stores it",
-                f"output '{t['name']}'", f"row {y}, column {x}, channel {c}",
-                str(expected[c, y, x]), str(found[c, y, x]),
-            )
-        return None

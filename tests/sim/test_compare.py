@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from heads import random_head
 from networks import zoo_of_operators
-from programs import random_inputs
+from programs import detection_program, random_inputs
 
 from falconet.compiler import compile_graph
-from falconet.isa import Dst, Engine, FalconetError, Mac, Program, Store, Window, preset
+from falconet.isa import (
+    Dst,
+    Engine,
+    FalconetError,
+    Instruction,
+    Load,
+    Mac,
+    Mark,
+    Program,
+    Scan,
+    Store,
+    Suppress,
+    Window,
+    preset,
+)
+from falconet.runtime.detections import Options
 from falconet_sim.compare import compare_golden, compare_writes
 from falconet_sim.iss import IssDevice
 from falconet_sim.machine import Step
@@ -23,10 +41,11 @@ def program() -> Program:
     return compile_graph(zoo_of_operators(), TINY)
 
 
-def recorded(program: Program) -> tuple[list[Step], np.ndarray]:
+def recorded(program: Program, inputs: dict[str, np.ndarray] | None = None
+             ) -> tuple[list[Step], np.ndarray]:
     """Steps of a run, and the log that a perfect machine would give, engine by engine."""
     steps: list[Step] = []
-    IssDevice(program, observer=steps.append).run(random_inputs(program))
+    IssDevice(program, observer=steps.append).run(inputs or random_inputs(program))
     rows = [
         (0, address, step.instruction.engine, access.memory, data)
         for step in steps for access in step.writes if isinstance(access.memory, Dst)
@@ -139,3 +158,49 @@ def test_earliest_instruction_wins(program: Program) -> None:
     last = {s.instruction.engine: s.index for s in steps if s.instruction.engine < 3}
     difference = compare_writes(program, steps, writes)
     assert difference is not None and difference.index == min(last.values())
+
+
+@pytest.fixture(scope="module")
+def head() -> tuple[Program, dict[str, np.ndarray]]:
+    detect, tensors = random_head(np.random.default_rng(0), TINY, points=5, hits=0.3)
+    return detection_program(TINY, {**detect, "iou": 0.3, "limit": 20, "agnostic": False}, tensors)
+
+
+def test_equal_boxes(head: tuple[Program, dict[str, np.ndarray]]) -> None:
+    program, inputs = head
+    assert compare_golden(program, inputs) is None
+    assert compare_golden(program, inputs, Options(score=0.9, maximum=2)) is None
+
+
+@pytest.mark.parametrize("cls, fields, element", [
+    (Scan, {"n_channels": 1}, "candidates"),
+    (Scan, {"x_hi": 5, "x_lo": 5}, "box [0-9]*, x1"),
+    (Suppress, {"limit": 20, "agnostic": 1}, "box [1-9]*, "),
+    (Mark, {"stride_x": 1}, "box [0-9]*, landmark 0, x"),
+])
+def test_the_store_of_wrong_boxes_is_named(
+    head: tuple[Program, dict[str, np.ndarray]], cls: type[Instruction], fields: dict[str, int],
+    element: str,
+) -> None:
+    program, inputs = head
+    difference = compare_golden(changed(program, nth(program, cls, 0), **fields), inputs)
+    assert difference is not None and difference.tile == "the boxes"
+    assert re.match(element, difference.element)
+    assert difference.expected != difference.found
+    which = {"candidates": 0, "landmark": 2}
+    store = next((n for word, n in which.items() if word in difference.element), 1)
+    assert difference.index == nth(program, Store, store)
+
+
+def test_a_wrong_table_entry_is_located(head: tuple[Program, dict[str, np.ndarray]]) -> None:
+    program, inputs = head
+    steps, writes = recorded(program, inputs)
+    writes = writes[writes["writer"] != Engine.DETECT]
+    assert compare_writes(program, steps, writes) is None
+    at = np.flatnonzero(writes["dst"] == Dst.DETECT)[7]
+    writes["data"][at, 3] ^= 1
+    difference = compare_writes(program, steps, writes)
+    index = next(i for i, ins in enumerate(program.instructions())
+                 if isinstance(ins, Load) and ins.dst == Dst.DETECT)
+    assert difference is not None and difference.index == index
+    assert difference.element == "word 7, lane 3"
