@@ -10,6 +10,7 @@ from falconet.isa import FalconetError
 from falconet.runtime.vision import Preprocessor, iou, postprocess
 from falconet_models import zoo
 from falconet_models.cache import cached_float, cached_quantised
+from falconet_models.data import photograph
 from falconet_models.data import test_images as images_of
 from falconet_models.metadata import get_meta, set_meta
 from falconet_models.quantize import quantize, read_folder
@@ -239,21 +240,50 @@ def test_mobilenetv2_reaches_its_figure():
     assert sure >= 3
 
 
-def test_retinaface_reaches_its_figure():
-    exact = Reference(cached_float("retinaface"))
-    rounded = Reference(cached_quantised("retinaface"))
-    prepare = Preprocessor(exact.meta)
-    for name, image in images_of("retinaface").items():
+def corners(found):
+    return np.array([[d.x, d.y, d.w, d.h] for d in found]).reshape(-1, 4)
+
+
+def unmatched(some, others):
+    """The sure ones (score above 0.6) among ``some`` that have no equal among ``others``."""
+    return [d for d in some if d.score > 0.6
+            and iou(corners([d])[0], corners(others)).max(initial=0) < 0.85]
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """float network, int8 network: a photograph -> detections"""
+    pytest.importorskip("retinaface")
+    models = Reference(cached_float("retinaface")), Reference(cached_quantised("retinaface"))
+    prepare = Preprocessor(models[0].meta)
+
+    def look(image):
         x, frame = prepare.tensor(image)
-        truth, found = (postprocess(exact.meta, m(x), frame) for m in (exact, rounded))
-        boxes = np.array([[d.x, d.y, d.w, d.h] for d in found]).reshape(-1, 4)
-        best = [iou(np.array([d.x, d.y, d.w, d.h]), boxes).max(initial=0)
-                for d in truth if d.score > 0.8]
-        assert min(best, default=1) >= 0.85, name
+        return [postprocess(m.meta, m(x), frame) for m in models]
+
+    return look
+
+
+def test_retinaface_reaches_its_figure(faces):
+    sure = 0
+    for name, image in images_of("retinaface").items():
+        truth, found = faces(image)
+        sure += sum(d.score > 0.6 for d in truth)
+        assert not unmatched(truth, found) and not unmatched(found, truth), name
         if name == "astronaut":
-            assert len(truth) == len(found) == 1 and found[0].score > 0.99
+            assert len(truth) == len(found) == 1 and found[0].score > 0.999
         if name == "coffee":
             assert not truth and not found
+    assert sure >= 38
+
+
+@pytest.mark.parametrize("margin", [10, 20, 40, 90])
+def test_a_face_that_fills_the_photograph_is_found(faces, margin):
+    """Larger than any that the quantiser saw."""
+    image = photograph("astronaut")[max(0, 56 - margin) : 176 + margin, 177 - margin : 272 + margin]
+    (truth,), (found,) = faces(image)
+    assert found.score == pytest.approx(truth.score, abs=0.01)
+    assert not unmatched([truth], [found])
 
 
 def test_the_cache_answers_at_once_and_keeps_metadata():
@@ -261,5 +291,5 @@ def test_the_cache_answers_at_once_and_keeps_metadata():
     before = path.stat().st_mtime_ns
     assert cached_quantised("retinaface") == path and path.stat().st_mtime_ns == before
     kept, given = get_meta(onnx.load(path)), get_meta(zoo.build("retinaface"))
-    assert kept["postprocess"] == given["postprocess"]
+    assert kept["postprocess"] == {**given["postprocess"], "score": "sigmoid"}
     assert kept["preprocess"] == given["preprocess"]

@@ -1,4 +1,4 @@
-"""Pre-processing against ONNX, decoding against plain Python, suppression against brute force."""
+"""Pre-processing against ONNX; classes; see test_boxes for boxes."""
 
 import math
 
@@ -8,24 +8,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from falconet.isa import FalconetError
-from falconet.runtime.vision import (
-    Frame,
-    Preprocessor,
-    dequantize,
-    iou,
-    nms,
-    postprocess,
-    quantize,
-)
-
-LEVELS = [
-    {"stride": s, "min_sizes": m, "bbox": f"b{s}", "class": f"c{s}", "landmark": f"l{s}"}
-    for s, m in ((8, [16, 32]), (16, [64, 128]))
-]
-FACES = {"postprocess": {
-    "kind": "retinaface", "levels": LEVELS, "variances": [0.1, 0.2], "labels": ["face"],
-    "score_threshold": 0.5, "nms_threshold": 0.4,
-}}
+from falconet.runtime.vision import Frame, Preprocessor, dequantize, postprocess, quantize
 
 
 def preprocess(**more):
@@ -109,91 +92,6 @@ def test_bad_images(image):
         Preprocessor(preprocess())(image)
 
 
-def plain_iou(a, b):
-    width = max(0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-    height = max(0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
-    union = a[2] * a[3] + b[2] * b[3] - width * height
-    return width * height / union if union else 0.0
-
-
-def plain_nms(boxes, scores, threshold):
-    left = sorted(range(len(boxes)), key=lambda i: (-scores[i], i))
-    kept = []
-    while left:
-        best = left.pop(0)
-        kept.append(best)
-        left = [i for i in left if plain_iou(boxes[best], boxes[i]) <= threshold]
-    return kept
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_nms_against_brute_force(seed):
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(0, 60))
-    boxes = np.hstack([rng.integers(0, 40, (n, 2)), rng.integers(0, 30, (n, 2))]).astype(float)
-    scores = rng.integers(0, 10, n) / 10  # ties on purpose
-    threshold = float(rng.choice([0.0, 0.3, 0.5, 1.0]))
-    assert nms(boxes, scores, threshold) == plain_nms(boxes.tolist(), scores, threshold)
-    for i in range(min(n, 5)):
-        np.testing.assert_allclose(
-            iou(boxes[i], boxes), [plain_iou(boxes[i], b) for b in boxes.tolist()], atol=1e-12)
-
-
-def plain_decode(outputs, frame, threshold):
-    """The RetinaFace decoding, one anchor at a time."""
-    found = []
-    for level in LEVELS:
-        b, c, k = (outputs[level[p]][0] for p in ("bbox", "class", "landmark"))
-        for y in range(b.shape[1]):
-            for x in range(b.shape[2]):
-                for a, size in enumerate(level["min_sizes"]):
-                    score = 1 / (1 + math.exp(c[2 * a, y, x] - c[2 * a + 1, y, x]))
-                    if score <= threshold:
-                        continue
-                    ax, ay = (x + 0.5) * level["stride"], (y + 0.5) * level["stride"]
-                    dx, dy, dw, dh = (float(b[4 * a + i, y, x]) for i in range(4))
-                    w, h = size * math.exp(0.2 * dw), size * math.exp(0.2 * dh)
-                    left, top = ax + 0.1 * size * dx - w / 2, ay + 0.1 * size * dy - h / 2
-                    marks = [
-                        (ax + 0.1 * size * k[10 * a + 2 * i, y, x],
-                         ay + 0.1 * size * k[10 * a + 2 * i + 1, y, x]) for i in range(5)]
-                    found.append((score, [
-                        (left - frame.left) * frame.scale_x, (top - frame.top) * frame.scale_y,
-                        w * frame.scale_x, h * frame.scale_y,
-                    ], [((px - frame.left) * frame.scale_x, (py - frame.top) * frame.scale_y)
-                        for px, py in marks]))
-    kept = plain_nms([f[1] for f in found], [f[0] for f in found], 0.4)
-    return [found[i] for i in kept]
-
-
-def heads(seed, height=48, width=64):
-    rng = np.random.default_rng(seed)
-    return {
-        f"{name}{s}": rng.normal(0, 1.5, (1, 2 * n, height // s, width // s)).astype(np.float32)
-        for s in (8, 16) for name, n in (("b", 4), ("c", 2), ("l", 10))
-    }
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
-def test_decoding_against_plain_python(seed, threshold):
-    frame = Frame(640, 300, 4, 6, 2.5, 1.25)
-    outputs = heads(seed)
-    found = postprocess(FACES, outputs, frame, score_threshold=threshold)
-    expected = plain_decode(outputs, frame, threshold)
-    assert len(found) == len(expected) and (threshold == 1.0) == (not found)
-    for d, (score, box, marks) in zip(found, expected):
-        assert d.class_name == "face" and d.score == pytest.approx(score, rel=1e-5)
-        np.testing.assert_allclose([d.x, d.y, d.w, d.h], box, rtol=1e-4, atol=1e-3)
-        np.testing.assert_allclose(d.landmarks, marks, rtol=1e-4, atol=1e-3)
-
-
-def test_outputs_without_a_batch_are_the_same():
-    outputs = heads(0)
-    flat = {k: v[0] for k, v in outputs.items()}
-    assert postprocess(FACES, outputs, Frame(64, 48)) == postprocess(FACES, flat, Frame(64, 48))
-
-
 def test_classification():
     logits = np.array([[[[0.5]], [[3.0]], [[-1.0]], [[2.0]]]], np.float32)
     meta = {"postprocess": {"kind": "classification", "output": "y", "labels": list("abcd")}}
@@ -207,7 +105,7 @@ def test_classification():
 @pytest.mark.parametrize("meta, outputs, message", [
     ({"postprocess": {"kind": "poetry"}}, {}, "kind='poetry' is unknown"),
     ({"postprocess": {}}, {}, "unusable"),
-    (FACES, {}, r"output 'b8' is missing"),
+    ({"postprocess": {"kind": "classification", "output": "y"}}, {}, "output 'y' is missing"),
     ({"postprocess": {"kind": "classification", "output": "y", "labels": ["a"]}},
      {"y": np.zeros(3)}, "1 names for 3 classes"),
 ])
