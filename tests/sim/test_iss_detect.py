@@ -161,7 +161,22 @@ def test_scores_decay_as_by_hand() -> None:
     _, second = check(TINY, *distances(boxes, 0.25, "soft_gaussian")).records
     assert second["score"] == (256 * 227 * round(65536 * np.exp(-0.5)) + 32768) >> 16
     detect, tensors = distances(boxes, 0.25, "soft_linear")
-    assert len(check(TINY, detect, tensors, Options(score=0.45)).records) == 1
+    decayed = (256 * 227 * 32768 + 32768) >> 16
+    for least, n in (decayed, 2), (decayed + 1, 1):
+        assert len(check(TINY, detect, tensors, Options(score=least / 65536)).records) == n
+
+
+def test_an_offset_saturates_to_18_bits() -> None:
+    """Far to the left of a cell far to the right: 131070 - 131072."""
+    detect, tensors = distances([(0, 0, 0, 0)] * 3, 1.0)
+    least = [-32768] * 256
+    detect["levels"][0] |= {"form": 0, "stride": [65535, 0], "anchors": [[65535, 65535, 0, 0]],
+                            "centre": least, "mark": least, "landmarks": "m"}
+    detect |= {"points": 1, "rows": 1}
+    tensors["m"] = np.zeros((2, 1, 3), np.int8)
+    found = check(TINY, detect, tensors)
+    assert tuple(found.records[2])[:4] == (-2, -32768, -2, -32768)
+    assert found.landmarks[2].tolist() == [[-2, -32768]]
 
 
 def test_distance_of_centres_counts_in_diou() -> None:
