@@ -18,100 +18,16 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from boxes import UNIT, above, box, box_iou, nms, place, random_set
 
 from falconet.isa import FalconetError
 from falconet.runtime.detections import RECORD, Limits, Records, gaussian_weights
-from falconet.runtime.suppression import MODES, VOTE_SIGMA, suppress
+from falconet.runtime.suppression import MODES, suppress
 
 pytestmark = pytest.mark.timeout(120)
 
-UNIT = 65536
 SETS = {"greedy": 4000, "diou": 2500, "soft_linear": 2500, "soft_gaussian": 2500}
 SIGMAS = (0.1, 0.5, 1.0)
-
-
-def random_boxes(rng: np.random.Generator, n: int) -> np.ndarray:
-    """int [n, 4] of one of eight kinds."""
-    kind = rng.integers(8)
-    if kind == 0:  # zero area: points and lines among boxes
-        corner, size = rng.integers(-20, 20, (n, 2)), rng.integers(0, 3, (n, 2)) * 8
-    elif kind == 1:  # the whole range: far outside of any image
-        edges = np.sort(rng.integers(-32768, 32768, (n, 2, 2)), axis=1)
-        return edges.reshape(n, 4)
-    elif kind == 2:  # identical ones
-        corner, size = rng.integers(0, 2, (n, 2)) * 40, np.full((n, 2), 100)
-    elif kind == 3:  # none overlaps
-        corner, size = np.arange(n)[:, None] * [100, 50], rng.integers(1, 101, (n, 2))
-    elif kind == 4:  # all overlap nearly wholly
-        corner, size = rng.integers(0, 3, (n, 2)), rng.integers(997, 1000, (n, 2))
-    elif kind == 5:  # IoUs of exactly 1/4, 1/2 and 3/4
-        corner, size = np.zeros((n, 2), int), 64 * np.stack([rng.integers(1, 5, n),
-                                                              np.full(n, 3)], axis=1)
-    elif kind == 6:  # the largest there are
-        return np.clip(np.array([-32768, -32768, 32767, 32767]) + rng.integers(-9, 10, (n, 4)),
-                       -32768, 32767)
-    else:
-        corner, size = rng.integers(0, 400, (n, 2)), rng.integers(1, 500, (n, 2))
-    return np.hstack([corner, corner + size])
-
-
-def random_set(rng: np.random.Generator) -> tuple[Records, Limits, bool]:
-    n = int(rng.integers(0, 14))
-    records = np.zeros(n, RECORD)
-    for name, column in zip(("x1", "y1", "x2", "y2"), random_boxes(rng, n).T):
-        records[name] = column
-    score_min = int(rng.choice([0, 1, 6554, 32768]))
-    few = rng.integers(max(score_min, 1), UNIT, 3)  # ties
-    scores = rng.choice(few, n) if rng.integers(2) else rng.integers(score_min, UNIT, n)
-    records["score"] = scores
-    # distinct (level, y, x, anchor), in an order that is not that of the array
-    records["anchor"] = rng.integers(0, 2, n) + 16 * rng.integers(0, 3, n)
-    records["y"], records["x"] = rng.integers(0, 3, n), rng.permutation(n)
-    records["label"] = rng.integers(0, rng.integers(1, 4), n)
-    threshold = int(rng.choice([0, UNIT // 4, 29491, UNIT // 2, 3 * UNIT // 4, UNIT]))
-    maximum = int(rng.choice([1, 5, 100]))
-    limits = Limits(score_min, threshold, maximum)
-    return records, limits, bool(rng.integers(2))
-
-
-def box(record: np.void) -> list[int]:
-    return [int(record[k]) for k in ("x1", "y1", "x2", "y2")]
-
-
-def box_iou(a: list[int], b: list[int]) -> Fraction | None:
-    """torchvision.ops.box_iou on exact numbers; None where it gives nan."""
-    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    inter = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    return Fraction(inter, union) if union else None
-
-
-def above(iou: Fraction | None, t: Fraction) -> bool:
-    return iou is not None and iou > t
-
-
-def place(record: np.void) -> tuple[int, ...]:
-    level, anchor = divmod(int(record["anchor"]), 16)
-    return level, int(record["y"]), int(record["x"]), anchor, int(record["label"])
-
-
-def rank(record: np.void) -> tuple[int, tuple[int, ...]]:
-    return -int(record["score"]), place(record)
-
-
-def nms(records: Records, t: list[Fraction], agnostic: bool) -> list[int]:
-    """torchvision.ops.nms, class by class (batched_nms); ``t`` by the box that stays."""
-    order = sorted(range(len(records)), key=lambda i: rank(records[i]))
-    gone = set()
-    for at, i in enumerate(order):
-        if i in gone:
-            continue
-        for j in order[at + 1 :]:
-            if agnostic or records[i]["label"] == records[j]["label"]:
-                if above(box_iou(box(records[i]), box(records[j])), t[i]):
-                    gone.add(j)
-    return [i for i in order if i not in gone]
 
 
 def test_greedy_is_exact() -> None:
@@ -302,81 +218,6 @@ def test_all_suppressed_and_none(mode: str, n: int) -> None:
     records["x1"], records["x2"] = 50 * np.arange(n), 50 * np.arange(n) + 50
     got = suppress(records, limits, mode=mode)
     assert np.array_equal(got, records[::-1])
-
-
-def test_softer_against_the_paper() -> None:
-    """He et al., algorithm 1, lines 8 to 9, on the boxes that greedy keeps; within half a unit."""
-    rng = np.random.default_rng(5)
-    moved = 0
-    for turn in range(400):
-        records, limits, agnostic = random_set(rng)
-        variance = rng.uniform(0.1, 10, (len(records), 4)) if turn % 2 else None
-        got = suppress(records, limits, mode="softer", agnostic=agnostic, variance=variance)
-        t = [Fraction(limits.threshold, UNIT)] * len(records)
-        stay = nms(records, t, agnostic)[: limits.maximum]
-        assert got["score"].tolist() == records["score"][stay].tolist()
-        for i, found in zip(stay, got):
-            top, bottom = [0.0] * 4, [0.0] * 4
-            for j, other in enumerate(records):
-                iou = box_iou(box(records[i]), box(other))
-                if iou and (agnostic or other["label"] == records[i]["label"]):
-                    p = math.exp(-float(1 - iou) ** 2 / VOTE_SIGMA)
-                    for c, edge in enumerate(box(other)):
-                        weight = p / (1 if variance is None else variance[j, c])
-                        top[c], bottom[c] = top[c] + weight * edge, bottom[c] + weight
-            mean = [a / b for a, b in zip(top, bottom)] if bottom[0] else box(records[i])
-            mean[2:] = max(mean[0], mean[2]), max(mean[1], mean[3])
-            assert np.abs(np.subtract(mean, box(found))).max() <= 0.5 + 1e-6
-            moved += box(found) != box(records[i])
-    assert moved > 100
-
-
-def crowd(records: Records, agnostic: bool) -> list[Fraction]:
-    """The estimate of the density in the words of the docstring."""
-    def near(a: np.void, b: np.void) -> bool:
-        return all(abs(int(a[k]) - int(b[k])) <= 1 for k in ("x", "y"))
-
-    def alike(a: np.void, b: np.void) -> bool:
-        return a["anchor"] // 16 == b["anchor"] // 16 and (agnostic or a["label"] == b["label"])
-
-    peaks = [r for r in records
-             if not any(alike(r, o) and near(r, o) and rank(o) < rank(r) for o in records)]
-    return [max((box_iou(box(r), box(p)) or Fraction(0) for p in peaks
-                 if alike(r, p) and not near(r, p)), default=Fraction(0)) for r in records]
-
-
-@pytest.mark.parametrize("estimated", [False, True])
-def test_adaptive(estimated: bool) -> None:
-    """Liu et al.: the threshold is max(N_t, density of the box that stays)."""
-    rng = np.random.default_rng(6)
-    saved = 0
-    for _ in range(600):
-        records, limits, agnostic = random_set(rng)
-        density = None
-        if estimated:
-            fine = [Fraction(math.ceil(d * UNIT), UNIT) for d in crowd(records, agnostic)]
-        else:
-            fine = [Fraction(int(v), UNIT) for v in rng.integers(0, UNIT + 1, len(records))]
-            density = np.array([float(d) for d in fine])
-        base = Fraction(limits.threshold, UNIT)
-        stay = nms(records, [max(base, d) for d in fine], agnostic)
-        got = suppress(records, limits, mode="adaptive", agnostic=agnostic, density=density)
-        assert np.array_equal(got, records[stay[: limits.maximum]])
-        saved += len(stay) - len(nms(records, [base] * len(records), agnostic))
-    assert saved > 50
-
-
-def test_adaptive_keeps_a_crowd_and_drops_duplicates() -> None:
-    """Two people with IoU 0.6, four cells apart, each seen from three cells."""
-    people = [(100 + 400 * i + 8 * k, 20 + 4 * i + k, 60000 - 5000 * i - 9000 * abs(k))
-              for i in (0, 1) for k in (-1, 0, 1)]
-    records = np.zeros(6, RECORD)
-    for record, (x, cell, score) in zip(records, people):
-        record["x1"], record["x2"], record["y2"] = x, x + 1600, 3000
-        record["x"], record["score"] = cell, score
-    limits = Limits(1000, round(0.45 * UNIT), 10)
-    assert suppress(records, limits, mode="greedy")["x"].tolist() == [20]
-    assert suppress(records, limits, mode="adaptive")["x"].tolist() == [20, 24]
 
 
 def test_refusals() -> None:
