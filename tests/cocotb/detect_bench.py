@@ -15,7 +15,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, ReadOnly
+from cocotb.triggers import FallingEdge
 
 from falconet.isa import Arch, Instruction
 from falconet_hw.detect.layout import TABLE_LATENCY
@@ -116,6 +116,7 @@ class DetectBench:
         words = np.random.default_rng(rng.randrange(1 << 30))
         self.memory = words.integers(-128, 128, (1 << 16, arch.lanes))
         self.table: list[int] = [0] * Arch.TABLE_ROWS
+        self.read_latency = read_latency
         self.reads: deque[int | None] = deque([None] * read_latency)
         self.rows: deque[int] = deque([0] * TABLE_LATENCY)
         self.mood = [stall, stall]
@@ -151,13 +152,10 @@ class DetectBench:
         self.rows.append(int(d.table__row.value))
         return d.done.value == 1
 
-    async def play(
-        self, instr: Instruction, others: Callable[[], None], limit: int,
-    ) -> int:
+    async def play(self, instr: Instruction, others: Callable[[], None], limit: int) -> int:
         """Run ``instr``; the result is the number of cycles from ``start`` to ``done``.
 
-        ``others`` plays what else the block has, once a cycle, and once more in the cycle of
-        ``done``.
+        ``others`` plays what else the block has, once a cycle.
         """
         d = self.dut
         await FallingEdge(d.clk)
@@ -168,7 +166,6 @@ class DetectBench:
             others()
             if done:
                 assert n
-                await ReadOnly()
                 return n
             await FallingEdge(d.clk)
             d.start.value = 0

@@ -15,9 +15,6 @@ from detect_bench import DetectBench, Table, clamp, extent, offset, random_table
 from falconet.isa import Arch, Scan, preset
 from falconet_hw.detect.scan import Scan as ScanBlock
 
-READ_LATENCY = 4
-
-
 # --------------------------------------------------------------------------- reference model
 
 def hits(arch: Arch, i: Scan, table: Table, memory: object) -> list[tuple[int, int, int, int]]:
@@ -134,7 +131,9 @@ def show(records: Counter[bytes]) -> list[tuple[int, ...]]:
 async def make_bench(dut: object) -> tuple[DetectBench, random.Random, dict]:
     s = settings()
     rng = random.Random(s["seed"])
-    bench = DetectBench(dut, preset(s["preset"]), rng, stall=s["stall"], read_latency=READ_LATENCY)
+    bench = DetectBench(
+        dut, preset(s["preset"]), rng, stall=s["stall"], read_latency=s["latency"],
+    )
     dut.records__ready.value = 0
     await bench.reset()
     return bench, rng, s
@@ -170,13 +169,13 @@ def large_scan() -> Scan:
 
 @cocotb.test()
 async def full_speed(dut: object) -> None:
-    """A cycle a word, beside that 12 a hit or anchor + 2, and no more than 60 in all."""
+    """A cycle a word, beside that those of the hits, and no more than 60 in all."""
     bench, rng, s = await make_bench(dut)
     for density in [0, 1, 0.02, 0.2] * s["rounds"]:
         took, words, anchors = await check(
             bench, random_scan(rng, bench.arch), random_table(rng, density)
         )
-        work = sum(max(12, a + 2) for a in anchors)
+        work = sum(max(12, s["latency"] + 8, a + 2) for a in anchors)
         assert max(words, 11 * len(anchors)) <= took <= 60 + words + work
         if density in (0, 1):
             assert took <= 60 + max(words, work)
@@ -193,15 +192,16 @@ async def worked_example(dut: object) -> None:
     assert took <= words + 6 * len(anchors) + 60
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z2"])
+@pytest.mark.parametrize("name, latency", [("tiny", 6), ("pynq-z2", 4)])
 @pytest.mark.parametrize("testcase, stall, rounds", [
     ("random_scans", 0.0, 20), ("random_scans", 0.3, 30), ("reset_at_work", 0.2, 6),
     ("full_speed", 0.0, 4), ("worked_example", 0.0, 1),
 ])
 @pytest.mark.timeout(400)
-def test_scan(name: str, testcase: str, stall: float, rounds: int) -> None:
+def test_scan(name: str, latency: int, testcase: str, stall: float, rounds: int) -> None:
     run(
-        ScanBlock(arch=preset(name), read_latency=READ_LATENCY),
+        ScanBlock(arch=preset(name), read_latency=latency),
         f"detect_scan_{name.replace('-', '_')}", __file__,
-        testcase=testcase, seed=5, preset=name, stall=stall, rounds=rounds,
+        testcase=testcase, seed=5, preset=name, latency=latency, stall=stall,
+        rounds=rounds,
     )

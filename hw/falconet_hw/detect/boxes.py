@@ -119,6 +119,7 @@ class BoxDecoder(Component):
             unit.i_hi.eq(Mux(axis, scan.y_hi, scan.x_hi)),
         ]
         made = Signal(RecordLayout(), reset_less=True)
+        record = Signal(RecordLayout(), reset_less=True)
         full, keep = Signal(), Signal()
         for at, names in (_X, ("x1", "x2")), (_Y, ("y1", "y2")):
             with m.If(came & (late == Mux(scan.form, at + 1, at + 2))):
@@ -129,13 +130,14 @@ class BoxDecoder(Component):
             m.d.sync += made.score.eq(unit.o_value)
         m.d.sync += keep.eq(made.score >= self.score_min)
         m.d.comb += [
+            self.records.payload.eq(record),
             end.eq(Mux(self.records.valid, self.records.ready, full & ~keep)),
             self.busy.eq(step.any() | waiting.any()),
         ]
         with m.If(self.records.ready):
             m.d.sync += self.records.valid.eq(0)
         with m.If(full & ~self.records.valid):
-            m.d.sync += [full.eq(0), self.records.valid.eq(keep), self.records.payload.eq(made)]
+            m.d.sync += [full.eq(0), self.records.valid.eq(keep), record.eq(made)]
         cell = {n: delay(m, box[n], latency, name=n) for n in ("label", "anchor", "x", "y")}
         with m.If(came & (late == _LAST)):
             m.d.sync += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Array, Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -73,6 +73,11 @@ class CoordinateUnit(Component):
             m.d.sync += s.eq(value)
             return s
 
+        def shifted(value: Value, amount: Value, unit: int) -> Value:
+            for k, bit in enumerate(amount):
+                value = Mux(bit, value >> (unit << k), value)
+            return value
+
         step = self.i
         a = reg(signed(17), step.a, "a")
         b = reg(signed(17), step.b, "b")
@@ -86,9 +91,9 @@ class CoordinateUnit(Component):
         m.d.comb += self.o_product.eq(p)
 
         shift3 = delay(m, shift1, 2, name="shift")
-        p4 = reg(_PRODUCT, Array(p >> 8 * k for k in range(4))[shift3[3:]], "p4")
+        p4 = reg(_PRODUCT, shifted(p, shift3[3:], 8), "p4")
         shift4 = reg(3, shift3[:3], "shift4")
-        p5 = reg(_PRODUCT, Array(p4 >> k for k in range(8))[shift4], "p5")
+        p5 = reg(_PRODUCT, shifted(p4, shift4, 1), "p5")
 
         extent5 = delay(m, step.extent, 5, name="extent")
         high = p5[17:]

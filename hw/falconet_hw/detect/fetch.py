@@ -73,7 +73,7 @@ class BoxFetcher(Component):
         m = Module()
         scan = data.View(instruction_layout(Scan), self.instr)
 
-        stored = self.boxes.payload
+        stored = Signal(StoredLayout(), reset_less=True)
         fetching = Signal()
 
         # First half: anchor and class, and the rows of boxes and objectness.
@@ -117,6 +117,7 @@ class BoxFetcher(Component):
             self.reads.valid.eq(want_box | want_objectness),
             self.reads.payload.eq(Mux(want_box, box_at, objectness_at)),
             final.eq(self.answer & (got_box | ~scan.objectness)),
+            self.boxes.payload.eq(stored),
             self.busy.eq(held | fetching),
         ]
         with m.If(self.ask):

@@ -33,9 +33,9 @@ class Scan(Component):
         read_req  <-----+-------------+
         table     <---------------------+------------+
 
-    Without stalls one cycle a word of scores and, beside that, 12 a hit, or ``anchor + 2`` if
-    that is more. From ``start`` to ``done`` no more than 60 cycles, those of all words and those
-    of all hits; how much of it overlaps depends on where the hits are.
+    Without stalls one cycle a word of scores and, beside that, ``max(12, read_latency + 8,
+    anchor + 2)`` a hit. From ``start`` to ``done`` no more than 60 cycles, those of all words and
+    those of all hits; how much of it overlaps depends on where the hits are.
 
     Parameters
     ----------

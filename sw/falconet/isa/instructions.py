@@ -290,8 +290,9 @@ class Scan(Instruction):
     ``x * stride_x`` plus the anchor's centre fits 18 bits signed, and so for y. ``n_channels`` is
     at most ``16 * n_class``.
 
-    Cycles: about one per word of scores and 24 per candidate; one that comes when there is no more
-    room and is better than the worst takes up to ``8 * log2(candidates)`` more.
+    Cycles: one per word of scores and, partly hidden behind these, 12 (``a + 2`` if that is more)
+    per score of at least ``q_min``, and up to 60; a candidate that comes when there is no more room
+    and is better than the worst takes up to ``8 * log2(candidates)`` more.
     """
 
     mnemonic, opcode, engine = "SCAN", 8, Engine.DETECT
@@ -355,7 +356,7 @@ class Mark(Instruction):
     ``limit * (1 + R) <= Arch.candidates``. The detect table holds the level's landmark
     table in its column centre.
 
-    Cycles: about 4 per record, ``8 * n_values`` more for one of the level.
+    Cycles: 4 per record, for one of the level ``18 + 16 * R`` more and 5 per word of its landmarks.
     """
 
     mnemonic, opcode, engine = "MARK", 10, Engine.DETECT
