@@ -86,10 +86,13 @@ def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
         if best is not None:
             break
     if best is None:
-        raise failure or FalconetError(
+        failure = failure or FalconetError(
             f"tensor '{missing.name if missing else '?'}': no room in the scratchpad of "
             f"'{arch.name}' ({arch.scratchpad_words} words); use a smaller input or a larger preset"
         )
+        if detect is not None:
+            failure = FalconetError(f"{failure}, or compile with '--post host'")
+        raise failure
     _, plan, tasks = best
     allocate(plan, tasks)
     return emit_program(plan, tasks, name or graph.name)

@@ -142,7 +142,7 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
     if "variances" in _BOXES[kind]:
         variances = _pair(box.take("variances", [1, 1]), f"{field}.box.variances", 0)
     if "function" in _BOXES[kind]:
-        function = box.name("function", choices=("linear", "relu", "exp"))
+        function = box.name("function", "linear", choices=("linear", "relu", "exp"))
     box.close()
     maximum = o.take("maximum", None)
     if maximum is not None and (type(maximum) is not int or maximum < 1):

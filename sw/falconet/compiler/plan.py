@@ -91,10 +91,15 @@ def _weight_words(op: Op) -> int:
     return sum(op.block_words(b) for b in range(op.blocks)) if op.memory is not None else 0
 
 
-def _ring_rows(buf: Buffer, plan: Plan) -> int:
-    """Rows that producer and consumers need at once, and the slack."""
+def _ring_rows(buf: Buffer, plan: Plan, at_once: bool = True) -> int:
+    """Rows that producer and consumers need at once, and the slack.
+
+    Consumers that want all rows at once count if ``at_once``; else the tensor goes through DDR.
+    """
     readers = plan.readers.get(id(buf), [])
-    if not readers:
+    if not at_once:
+        readers = [r for r in readers if not plan.ops[r].at_once]
+    elif not readers:
         return buf.height
     step = max(plan.ops[w].row_step for w in plan.writers[id(buf)])
     window = 0
@@ -114,6 +119,8 @@ def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
     users = {k: sorted(plan.writers[k] + plan.readers.get(k, [])) for k in buffers}
     whole = {k: b.height * b.row_words for k, b in buffers.items()}
     ring = {k: _ring_rows(buffers[k], plan) * buffers[k].row_words for k in buffers}
+    stripe = {k: _ring_rows(buffers[k], plan, at_once=False) * buffers[k].row_words
+              for k in buffers}
     crossing = [
         sum(whole[k] * (1 + (whole[k] > spill)) for k, u in users.items() if u[0] < i <= u[-1])
         for i in range(n + 1)
@@ -131,7 +138,8 @@ def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
         if used and len(used) == len(users[k]):
             return ring[k]
         if whole[k] > spill:
-            return (whole[k] if overweight(i, j) else ring[k]) if used else 0
+            every = overweight(i, j) or any(ops[u].at_once for u in used)
+            return (whole[k] if every else stripe[k]) if used else 0
         return whole[k] if users[k][0] < j and users[k][-1] >= i else 0
 
     def feasible(i: int, j: int) -> bool:
