@@ -39,7 +39,8 @@ from falconet.runtime.detections import Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
-from falconet_sim.iss_detect import mark, scan, suppress
+from falconet_sim.iss_detect import mark, scan
+from falconet_sim.iss_suppress import suppress
 from falconet_sim.machine import Machine, Step
 from falconet_sim.views import view, window_view
 
