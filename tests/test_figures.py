@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import detectors
 import networks
 import numpy as np
 import pytest
 
+from falconet.commands import worst_case
 from falconet.commands.figures import figures, headline, markdown, put_section, revision, rows
-from falconet.commands.machines import require_equal
+from falconet.commands.machines import DeviceName, require_equal
 from falconet.commands.pictures import draw_detections, draw_roofline, draw_timeline
 from falconet.compiler import compile_graph
-from falconet.isa import FalconetError, Program, preset
+from falconet.isa import Engine, FalconetError, Program, Suppression, preset
+from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult, Trace
 from falconet.runtime.vision import Detection
+from falconet_sim.iss import IssDevice
 from falconet_sim.profile import layer_profiles, spans
 
 KEYS = {"model", "preset", "clock_mhz", "ddr", "macs", "mac_per_cycle", "cycles", "utilisation",
@@ -101,3 +105,71 @@ def test_difference_names_output_and_element() -> None:
         require_equal(a, {}, "RTL")
     with pytest.raises(FalconetError, match=r"\[2, 3\]"):
         require_equal(a, {"y": np.zeros((2, 3), np.int8)}, "RTL")
+
+
+def test_the_detect_engine_has_its_line() -> None:
+    """Each instruction takes a hundred cycles, none beside another: nothing is hidden."""
+    graph = detectors.detector(points=2, levels=3)
+    program = compile_graph(graph, preset("tiny"), "net")
+    start = np.arange(program.n_instructions, dtype=np.int64) * 100
+    run = IssDevice(program).run(detectors.random_input(graph))
+    run.cycles, run.trace = int(start[-1]), Trace(start, start + 100)
+    own = [i for i in program.instructions() if i.engine is Engine.DETECT]
+    run.busy = {"DETECT": 100 * len(own)}
+    detect = figures(program, run)["detect"]
+    assert (detect["SCAN"], detect["SUPPRESS"], detect["MARK"]) == (300, 100, 300)
+    assert detect["busy"] == 700 <= detect["alone"]  # the loads that serve it alone too
+    assert run.detections is not None
+    assert detect["candidates"] == run.detections.candidates
+    assert detect["boxes"] == len(run.detections.records)
+    found = {**figures(program, run), "equal": True, "images": 1, "compile_s": 1, "simulate_s": 2}
+    assert "detect engine: 700 cycles (SCAN 300 + SUPPRESS 100 + MARK 300)" in markdown(found)
+
+
+def overlaps(records: Any) -> int:
+    """Pairs of boxes with a common area."""
+    x1, y1, x2, y2 = (records[k].astype(int) for k in ("x1", "y1", "x2", "y2"))
+    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1)
+    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1)
+    return int(np.triu((width > 0) & (height > 0), 1).sum())
+
+
+@pytest.mark.parametrize("case", worst_case.CASES, ids=lambda c: f"{c.mode.name}-{c.boxes}")
+@pytest.mark.parametrize("machine", ["tiny", "pynq-z2"])
+def test_worst_case_is_one(case: worst_case.Case, machine: str) -> None:
+    """All candidates stay, and as many pairs overlap as are counted."""
+    arch = preset(machine)
+    program, heads = worst_case.worst_program(arch, case)
+    found = IssDevice(program).run(heads, Options(0, 0)).detections
+    assert found is not None
+    assert len(found.records) == found.candidates == arch.candidates
+    assert set(found.records["label"]) == {0}
+    assert overlaps(found.records) == case.pairs(arch.candidates)
+
+
+def test_cycles_beyond_the_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every case is measured on a made-up RTL; one that takes a cycle too many is an error."""
+    arch, extra = preset("tiny"), 0
+
+    class Made(IssDevice):
+        def run(self, *given: Any) -> RunResult:
+            result = super().run(*given)
+            mode = Suppression[self.program.header["detect"]["mode"].upper()]
+            lie = "stacked" if mode.name.startswith("SOFT") else "crossing"
+            pairs = overlaps(result.detections.records)  # type: ignore[union-attr]
+            case = worst_case.Case(mode, lie if pairs else "apart")
+            start = np.zeros(self.program.n_instructions, np.int64)
+            bound = worst_case.cycle_bound(case, arch.candidates)
+            result.trace = Trace(start, start + bound + extra)
+            return result
+
+    def make(name: DeviceName, program: Program) -> IssDevice:
+        return (Made if name is DeviceName.rtl else IssDevice)(program)
+
+    monkeypatch.setattr(worst_case, "make_device", make)
+    found = worst_case.measure(arch)
+    assert [f["cycles"] for f in found] == [f["bound"] for f in found]
+    assert found[0]["bound"] == 64 * 20 + 64 * 65 // 2
+    extra = 1
+    with pytest.raises(FalconetError, match="worst case greedy, apart: 64 boxes stay"):
+        worst_case.measure(arch)

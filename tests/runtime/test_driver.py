@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from programs import random_inputs, random_program
+from heads import random_head
+from programs import detection_program, random_inputs, random_program
 
 from falconet.isa import (
     ISA_VERSION,
@@ -20,6 +21,7 @@ from falconet.isa import (
     Segment,
     preset,
 )
+from falconet.runtime.detections import Options
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
 from falconet_sim.iss import IssDevice, execute
@@ -131,6 +133,30 @@ def test_runs_a_program() -> None:
     assert all(b.freed for b in bus.memory.buffers)
     with pytest.raises(FalconetError, match="no program is loaded"):
         driver.run({})
+
+
+@pytest.mark.parametrize("mode", ["greedy", "soft_gaussian"])
+def test_options_of_a_run_are_its_own(mode: str) -> None:
+    """Each run has its options, or the program's defaults, whatever the run before had."""
+    rng, memory = np.random.default_rng(5), FakeMemory()
+    detect, heads = random_head(rng, TINY, points=2, mode=mode, hits=0.2)
+    program, inputs = detection_program(TINY, detect, heads)
+    bus = FakeBus(memory, program)
+    driver, simulator = Driver(bus, memory, name="fake", timeout=5), IssDevice(program)
+    driver.load(program)
+    counts = set()
+    for options in (None, Options(score=0.9), Options(iou=0.0, sigma=0.01), Options(maximum=1),
+                    None):
+        bus.patience = 3
+        found = driver.run(inputs, options).detections
+        assert found == simulator.run(inputs, options).detections and found is not None
+        counts.add((len(found.records), found.candidates))
+    assert len(counts) == 4
+    with pytest.raises(FalconetError, match=r"options: maximum=2047; the program has room for"):
+        driver.run(inputs, Options(maximum=2047))
+    program.header["detect"]["levels"][0]["options"] = 1 << 20
+    with pytest.raises(FalconetError, match=r"the options: 16 bytes at 1048576 are not in segment"):
+        driver.run(inputs)
 
 
 def test_load_frees_what_was_loaded() -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from falconet.commands import accuracy, build, comparison, detect, figures, inspection, running
+from falconet.commands import (
+    accuracy,
+    build,
+    comparison,
+    detect,
+    figures,
+    inspection,
+    running,
+    worst_case,
+)
 
 __all__ = ["app"]
 
@@ -15,5 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (build, inspection, running, detect, comparison, figures, accuracy):
+for group in (
+    build, inspection, running, detect, comparison, figures, worst_case, accuracy,
+):
     group.register(app)

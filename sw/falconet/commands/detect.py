@@ -179,8 +179,9 @@ def detect(
             ],
         })
         return
-    results.print(f"{len(found)} found in '{image}' by {program.header['model']}, "
-                  f"boxes by the {'machine' if machine else 'host'}")
+    where = f"machine, of {result.detections.candidates:,} candidates" if machine else "host"
+    results.print(f"{len(found)} found in '{image}' by {program.header['model']}; boxes by the "
+                  f"{where}")
     for d in map(asdict, found):
         results.print(f"  {d['class_name']} {d['score']:.4f}  x {d['x']:.1f}  y {d['y']:.1f}  "
                       f"w {d['w']:.1f}  h {d['h']:.1f}")

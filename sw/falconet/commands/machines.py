@@ -116,10 +116,8 @@ def agreement(found: Mapping[DeviceName, Any]) -> str:
     """The sentence that says which devices gave the same bytes."""
     first = next(iter(found.values()))
     shown = " = ".join("golden" if d is DeviceName.golden else d.value.upper() for d in found)
-    parts = []
-    if first.outputs or first.detections is None:
-        parts.append(f"{sum(v.size for v in first.outputs.values()):,} output bytes")
+    size, boxes = sum(v.size for v in first.outputs.values()), ""
     if first.detections is not None:
-        parts.append(f"{len(first.detections.records):,} boxes of "
-                     f"{first.detections.candidates:,} candidates")
-    return f"{shown}: all {' and '.join(parts)} are equal"
+        size += first.detections.records.nbytes + first.detections.landmarks.nbytes + 8
+        boxes = " (boxes, landmarks, counts)"
+    return f"{shown}: all {size:,} output bytes{boxes} are equal"
