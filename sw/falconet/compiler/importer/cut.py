@@ -38,7 +38,8 @@ def cut(model: onnx.ModelProto, heads: list[tuple[str, str]]) -> onnx.ModelProto
         stored = _stored(fresh.graph, name)
         if stored != name:
             _exchange(fresh.graph, name, stored)
-    _end(fresh.graph, names)
+    inferred = onnx.shape_inference.infer_shapes(fresh, data_prop=True).graph
+    _end(fresh.graph, names, {v.name: v for v in inferred.value_info})
     return fresh
 
 
@@ -70,14 +71,14 @@ def _exchange(graph: onnx.GraphProto, name: str, stored: str) -> None:
             info.name = other.get(info.name, info.name)
 
 
-def _end(graph: onnx.GraphProto, heads: list[str]) -> None:
+def _end(graph: onnx.GraphProto, heads: list[str], known: dict[str, onnx.ValueInfoProto]) -> None:
+    """Make ``heads`` outputs; ``known`` describes the values."""
     behind = set(heads)
     for node in graph.node:
         if behind.intersection(node.input):
             behind.update(o for o in node.output if o not in heads)
     outputs = {o.name: o for o in graph.output}
     kept = [o for n, o in outputs.items() if n in heads or n not in behind]
-    known = {v.name: v for v in graph.value_info}
     kept += [known.get(h) or helper.make_tensor_value_info(h, TensorProto.FLOAT, None)
              for h in heads if h not in outputs]
     used = {o.name for o in kept}
