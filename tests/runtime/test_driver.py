@@ -207,6 +207,21 @@ def test_time_out_names_what_each_engine_waits_for(hopeless: bool) -> None:
     assert bus.log[-1] == ("CONTROL", 2)
 
 
+def test_time_out_names_the_detect_engine() -> None:
+    detect, heads = random_head(np.random.default_rng(1), TINY)
+    program, inputs = detection_program(TINY, detect, heads)
+    per = {e: [i for i, x in enumerate(program.instructions()) if x.engine is e] for e in Engine}
+    done = {e: len(per[e]) for e in Engine} | {Engine.DETECT: 1, Engine.STORE: 0}
+    memory = FakeMemory()
+    bus = FakeBus(memory, program, **{f"RETIRED_{e.name}": n for e, n in done.items()})
+    driver = Driver(bus, memory, timeout=0.0)
+    driver.load(program)
+    scan, store = per[Engine.DETECT][1], per[Engine.STORE][0]
+    with pytest.raises(FalconetError, match=rf"in time: STORE at instruction {store} \(STORE.*; "
+                                            rf"DETECT at instruction {scan} \(SCAN"):
+        driver.run(inputs)
+
+
 def index_of(program: Program, engine: Engine, nth: int) -> int:
     return [i for i, x in enumerate(program.instructions()) if x.engine == engine][nth]
 
