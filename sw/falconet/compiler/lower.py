@@ -1,8 +1,7 @@
-"""From the integer graph to machine operations: lanes, places, engines.
+"""From the integer graph to machine operations: places, engines.
 
 Concat and slice disappear here: the inputs of a concat are blocks of its output, a slice is a
-view. Channels keep a ``lane_of`` (their position among the lanes of their blocks), which the
-weights of the next convolution absorb.
+view.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from falconet.compiler.detect import lower_detect
 from falconet.compiler.graph import Graph, Node
+from falconet.compiler.lanes import aligned_heads, lane_layout, with_copies
 from falconet.compiler.ops import (
     Buffer,
     CopyOp,
@@ -80,9 +80,9 @@ def lower(graph: Graph, arch: Arch, detect: dict[str, Any] | None = None) -> Net
     has no form for.
     """
     net = Network(graph, arch)
-    graph = net.graph = _with_copies(graph)
-    heads = _aligned_heads(graph, arch, detect) if detect is not None else {}
-    lanes_of = _lane_layout(graph, arch)
+    graph = net.graph = with_copies(graph)
+    heads = aligned_heads(graph, arch, detect) if detect is not None else {}
+    lanes_of = lane_layout(graph, arch)
     image = _image_input(graph, arch)
     _place(net, graph, lanes_of, image)
     for name in graph.inputs:
@@ -100,101 +100,6 @@ def lower(graph: Graph, arch: Arch, detect: dict[str, Any] | None = None) -> Net
     if detect is not None:
         lower_detect(net, detect, heads)
     return net
-
-
-def _with_copies(graph: Graph) -> Graph:
-    """Copy a tensor that two concats want, or that a concat cannot have produced in place."""
-    graph = graph.copy()
-    in_place: set[str] = set()
-    made: list[Node] = []
-    produced_by = {n.output: n for n in graph.nodes}
-    for node in graph.nodes:
-        if node.op == "concat":
-            for i, name in enumerate(node.inputs):
-                source = produced_by.get(name)
-                if name in in_place or source is None or source.op == "slice":
-                    node.inputs[i] = _copy(graph, name, f"{node.name}/copy{i}", made)
-                in_place.add(node.inputs[i])
-        made.append(node)
-    graph.nodes = made
-    return graph
-
-
-def _aligned_heads(graph: Graph, arch: Arch, detect: dict[str, Any]) -> dict[str, str]:
-    """For each head the tensor to read: itself, or a copy by the MAC array, which puts channel c
-    into lane c where a concat or a slice has not."""
-    layout = _lane_layout(graph, arch)
-    names = dict.fromkeys(level[k] for level in detect["levels"]
-                          for k in ("scores", "boxes", "objectness", "landmarks") if level[k])
-    places = {}
-    for name in names:
-        lane_of = layout[name][1]
-        places[name] = name
-        if not np.array_equal(lane_of, np.arange(len(lane_of))):
-            places[name] = f"{name}/aligned"
-            made: list[Node] = []
-            _copy(graph, name, places[name], made)
-            made[0] = _as_conv(made[0])
-            maker = graph.producer(name)
-            at = graph.nodes.index(maker) + 1 if maker is not None else 0
-            graph.nodes[at:at] = made
-    return places
-
-
-def _as_conv(copy: Node) -> Node:
-    """A copy as a convolution with weights of 1."""
-    consts = dict(copy.consts)
-    channels = consts.pop("coef").shape[1]
-    return copy.with_(op="conv", consts={
-        **consts, "weight": np.eye(channels, dtype=np.int8)[:, :, None, None],
-    }, attrs={**copy.attrs, "kernel": (1, 1), "stride": (1, 1), "pads": (0, 0, 0, 0),
-              "dilation": (1, 1), "groups": 1, "pad": 0})
-
-
-def _copy(graph: Graph, name: str, new: str, nodes: list[Node]) -> str:
-    t = graph.tensors[name]
-    graph.tensors[new] = dataclasses.replace(t, name=new)
-    c = t.shape[0]
-    nodes.append(Node("eltwise", new, [name], new, {"zp": 0, "lo": -128, "hi": 127}, {
-        "coef": np.ones((1, c), np.int32), "bias": np.zeros(c, np.int32),
-        "mult": np.full(c, 1 << 16, np.uint32), "mult_neg": np.full(c, 1 << 16, np.uint32),
-        "shift": np.full(c, 16, np.uint8),
-    }))
-    return new
-
-
-def _lane_layout(graph: Graph, arch: Arch) -> dict[str, tuple[int, Array]]:
-    """For each tensor: number of blocks and the lane position of each channel."""
-    n = arch.lanes
-
-    def dense(c: int) -> tuple[int, Array]:
-        return -(-c // n), np.arange(c)
-
-    layout = {name: dense(graph.tensors[name].shape[0]) for name in graph.inputs}
-    for node in graph.nodes:
-        if node.op == "conv" and not node.depthwise:
-            layout[node.output] = dense(node.consts["weight"].shape[0])
-        elif node.op == "concat":
-            at, parts = 0, []
-            for name in node.inputs:
-                blocks, lane_of = layout[name]
-                parts.append(lane_of + at * n)
-                at += blocks
-            layout[node.output] = at, np.concatenate(parts)
-        elif node.op == "slice":
-            lane_of = layout[node.inputs[0]][1][node.attrs["begin"]:node.attrs["end"]]
-            first = int(lane_of.min()) // n
-            layout[node.output] = int(lane_of.max()) // n + 1 - first, lane_of - first * n
-        else:
-            layout[node.output] = layout[node.inputs[0]]
-            for name in node.inputs[1:]:
-                if not np.array_equal(layout[name][1], layout[node.inputs[0]][1]):
-                    raise FalconetError(
-                        f"node '{node.name}': its operands keep their channels in different "
-                        "lanes (after a concat or slice at a channel that is no multiple of "
-                        f"{n}); put a 1x1 convolution before one of them"
-                    )
-    return layout
 
 
 def _image_input(graph: Graph, arch: Arch) -> dict[str, Node]:
