@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from same import same_detections
 
 from falconet.isa import Arch, Program
+from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.iss import IssDevice
@@ -19,16 +21,19 @@ def board(arch: Arch) -> RtlDevice:
     return RtlDevice(arch, timeout=300)
 
 
-def run_all(program: Program, inputs: dict[str, np.ndarray]) -> RunResult:
+def run_all(
+    program: Program, inputs: dict[str, np.ndarray], options: Options | None = None,
+) -> RunResult:
     """Run everywhere, demand equal bytes; the RTL's result."""
     golden, iss, rtl = GoldenDevice(program), IssDevice(program), board(program.arch)
     rtl.load(program)
-    expected, found = golden.run(inputs).outputs, {
-        "iss": iss.run(inputs), "rtl": rtl.run(inputs),
+    expected, found = golden.run(inputs, options), {
+        "iss": iss.run(inputs, options), "rtl": rtl.run(inputs, options),
     }
     for name, result in found.items():
-        assert result.outputs.keys() == expected.keys()
-        for output, value in expected.items():
+        assert result.outputs.keys() == expected.outputs.keys()
+        for output, value in expected.outputs.items():
             different = np.argwhere(result.outputs[output] != value)
             assert not len(different), f"{name}: {output} differs first at {different[0]}"
+        same_detections(name, result.detections, expected.detections)
     return found["rtl"]

@@ -25,10 +25,12 @@ from falconet_hw.bus import (
 )
 from falconet_hw.control import Counters, MachineControl
 from falconet_hw.delay import delay
+from falconet_hw.detect.engine import DetectEngine
 from falconet_hw.dispatch import Dispatch
 from falconet_hw.fetch import Fetch
 from falconet_hw.load import LoadEngine
 from falconet_hw.mac_engine import MacEngine
+from falconet_hw.port import SharedPort
 from falconet_hw.registers import Registers
 from falconet_hw.scratchpad import READ_LATENCY, Scratchpad
 from falconet_hw.store import StoreEngine
@@ -100,17 +102,23 @@ class Falconet(Component):
         mac = MacEngine(arch=arch, read_latency=READ_LATENCY)
         vec = VectorEngine(arch=arch, read_latency=READ_LATENCY)
         store = StoreEngine(arch=arch, read_latency=READ_LATENCY)
+        detect = DetectEngine(arch=arch, read_latency=READ_LATENCY)
         scratchpad = Scratchpad(arch=arch)
+        m.submodules.port = port = SharedPort()
         read0, read1 = ReadMaster(arch=arch), ReadMaster(arch=arch)
         write0 = WriteMaster(arch=arch)
-        engines = {Engine.LOAD: load, Engine.MAC: mac, Engine.VEC: vec, Engine.STORE: store}
+        engines = {
+            Engine.LOAD: load, Engine.MAC: mac, Engine.VEC: vec, Engine.STORE: store,
+            Engine.DETECT: detect,
+        }
 
         # Every stage of these two chains resets one block: a domain each, all of one clock.
         for reset, chain in (
             (rst, {"registers": registers, "control": control}),
             (control.clear, {
                 "counters": counters, "fetch": fetch, "dispatch": dispatch, "load": load,
-                "mac": mac, "vec": vec, "store": store, "scratchpad": scratchpad,
+                "mac": mac, "vec": vec, "store": store, "detect": detect,
+                "scratchpad": scratchpad,
                 "read0": read0, "read1": read1, "write0": write0,
             }),
         ):
@@ -166,15 +174,21 @@ class Falconet(Component):
             ]
 
         # Words on chip.
-        for name, reader in (("mac", mac), ("vec", vec), ("store", store)):
+        for name, reader in (("mac", mac), ("vec", vec)):
             connect(m, reader.read_req, getattr(scratchpad, f"{name}_req"))
             m.d.comb += reader.read_data.eq(getattr(scratchpad, f"{name}_data"))
+        connect(m, port.req, scratchpad.store_req)
+        for name, reader in (("store", store), ("detect", detect)):
+            connect(m, reader.read_req, getattr(port, name))
+            m.d.comb += reader.read_data.eq(scratchpad.store_data)
+        connect(m, store.record_req, detect.record_req)
+        m.d.comb += store.record_data.eq(detect.record_data)
         for name, writer in (("mac", mac), ("vec", vec), ("load", load)):
             connect(m, writer.write, getattr(scratchpad, f"{name}_write"))
         # Registers on the load bus; retirement takes longer to get around.
         bus = {n: load.load[n] for n in ("dst", "addr", "data")}
         valid = load.load_valid
-        for name, user in (("mac", mac), ("vec", vec)):
+        for name, user in (("mac", mac), ("vec", vec), ("detect", detect)):
             bus = {n: delay(m, v, 1, name=f"{name}_load_{n}") for n, v in bus.items()}
             valid = delay(m, valid, 1, name=f"{name}_load_valid", reset=True)
             m.d.comb += [getattr(user.load, n).eq(v) for n, v in bus.items()]
