@@ -16,7 +16,7 @@ from pathlib import Path
 from falconet.isa import arch, fields, instructions, registers
 from falconet.isa.arch import ISA_VERSION, PRESETS, Arch
 from falconet.isa.fields import INSTRUCTION_BITS, Engine, Field, Instruction, instruction_classes
-from falconet.isa.instructions import Dst, Segment
+from falconet.isa.instructions import Dst, Segment, Src, Suppression
 from falconet.isa.registers import MAGIC, REGISTERS, Control, ErrorCode, Status
 
 __all__ = ["isa_page", "main", "registers_page"]
@@ -101,6 +101,10 @@ def isa_page() -> str:
         _table(("value", "segment", ""), _members(Segment)),
         "## Destinations of LOAD", _prose(Dst.__doc__),
         _table(("value", "memory", ""), _members(Dst)),
+        "## Sources of STORE", _prose(Src.__doc__),
+        _table(("value", "memory", ""), _members(Src)),
+        "## Modes of SUPPRESS", _prose(Suppression.__doc__),
+        _table(("value", "mode", ""), _members(Suppression)),
         "## Presets", _prose(arch.__doc__), _presets(),
     ]
     return "\n\n".join(parts) + "\n"

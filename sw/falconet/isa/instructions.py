@@ -292,7 +292,8 @@ class Scan(Instruction):
 
     Cycles: one per word of scores and, partly hidden behind these, 12 (``a + 2`` if that is more)
     per score of at least ``q_min``, and up to 60; a candidate that comes when there is no more room
-    and is better than the worst takes up to ``8 * log2(candidates)`` more.
+    and is better than the worst takes up to ``8 * log2(candidates)`` more, the first one that comes
+    when there is no more room ``13 * candidates``.
     """
 
     mnemonic, opcode, engine = "SCAN", 8, Engine.DETECT
@@ -334,8 +335,9 @@ class Suppress(Instruction):
     ``candidates`` seen by SCAN since ``first`` (more than ``Arch.candidates``: some were given
     up), 8 zero bytes.
 
-    Cycles: one per record left and record that stays, and about 20 per record that stays; a pair
-    that needs its IoU as a number takes about 20 more (DIoU: 60).
+    Cycles: 8, and for each record that stays 13 and one per record left before its pass; a pair that
+    needs a quotient takes 24 (SOFT_LINEAR), 30 (SOFT_GAUSSIAN) or 39 (DIOU) more. So at most
+    ``8 + 14 * K + K * (K + 1) / 2`` for ``K`` records in mode GREEDY.
     """
 
     mnemonic, opcode, engine = "SUPPRESS", 9, Engine.DETECT
