@@ -169,7 +169,7 @@ def test_cycles_beyond_the_bound_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(worst_case, "make_device", make)
     found = worst_case.measure(arch)
     assert [f["cycles"] for f in found] == [f["bound"] for f in found]
-    assert found[0]["bound"] == 64 * 20 + 64 * 65 // 2
+    assert found[0]["bound"] == 16 + 64 * 13 + 64 * 65 // 2
     extra = 1
     with pytest.raises(FalconetError, match="worst case greedy, apart: 64 boxes stay"):
         worst_case.measure(arch)

@@ -68,9 +68,9 @@ CASES = (
 
 
 def cycle_bound(case: Case, count: int) -> int:
-    """Most cycles of SUPPRESS for ``count`` records that all stay: 20 for each and one for each
-    that is left then, and what the divider takes for each pair that needs it."""
-    return 20 * count + count * (count + 1) // 2 + _divider(case.mode) * case.pairs(count)
+    """Most cycles of SUPPRESS for ``count`` records that all stay (docs/isa.md): 13 for each and
+    one for each that is left then, and what the divider takes for each pair that needs it."""
+    return 16 + 13 * count + count * (count + 1) // 2 + _divider(case.mode) * case.pairs(count)
 
 
 def _divider(mode: Suppression) -> int:
@@ -216,9 +216,9 @@ def worst_case(
             page, f"worst case {arch.name}",
             f"## Suppression at its longest, {arch.name}\n\n`falconet worst-case --preset "
             f"{arch.name}` at commit {revision()}: K = {arch.candidates} candidates of one class, "
-            f"all stay; {arch.clock_mhz:g} MHz, simulated, not silicon.\n\nBound: `20 K + K (K + "
-            "1) / 2` cycles, and for each pair whose overlap is divided out (`pairs divided`) "
-            f"{pair} more. Boxes `apart` do not overlap; `stacked`, each overlaps all others; "
+            f"all stay; {arch.clock_mhz:g} MHz, simulated, not silicon.\n\nBound: `16 + 13 K + "
+            "K (K + 1) / 2` cycles, and for each pair whose overlap is divided out (`pairs "
+            f"divided`) {pair} more. Boxes `apart` do not overlap; `stacked`, each overlaps all others; "
             "`crossing`, each wide one crosses each high one, as many as DIoU-NMS lets stay."
             f"\n\n{text}\n")
     if as_json:

@@ -335,10 +335,10 @@ class Suppress(Instruction):
     ``candidates`` seen by SCAN since ``first`` (more than ``Arch.candidates``: some were given
     up), 8 zero bytes.
 
-    Cycles: 8, and for each record that stays 13 and one per record left before its pass (one pass
-    more if the last one leaves none); a pair that needs a quotient takes 24 (SOFT_LINEAR), 30
-    (SOFT_GAUSSIAN) or 39 (DIOU) more. So ``K`` records in mode GREEDY take at most
-    ``8 + 13 * K + K * (K + 1) / 2``.
+    Cycles: at most 16, and for each record that stays 13 and one per record left before its pass
+    (one pass more if the last one leaves none); a pair that needs a quotient takes 24
+    (SOFT_LINEAR), 30 (SOFT_GAUSSIAN) or 39 (DIOU) more. So ``K`` records in mode GREEDY take at
+    most ``16 + 13 * K + K * (K + 1) / 2``.
     """
 
     mnemonic, opcode, engine = "SUPPRESS", 9, Engine.DETECT
