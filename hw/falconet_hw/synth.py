@@ -21,7 +21,7 @@ from typing import Any
 from falconet.isa import FalconetError, preset
 from falconet_hw.verilog import find_yosys, write_verilog
 
-__all__ = ["BARS", "count_blocks", "count_cells", "count_fanout", "synthesise"]
+__all__ = ["BARS", "count_blocks", "count_cells", "count_fanout", "find_blocks", "synthesise"]
 
 BARS = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
 """What the machine may cost on an XC7Z020."""
@@ -72,18 +72,25 @@ def count_fanout(module: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def count_blocks(module: Mapping[str, Any], top: str = "machine") -> dict[str, dict[str, float]]:
-    """Resources of each block directly below instance ``top`` of a flattened netlist.
+def find_blocks(module: Mapping[str, Any], top: str = "machine") -> dict[str, str]:
+    """The block directly below instance ``top`` (a path) of each cell of a flattened netlist.
 
-    A good guess: a cell belongs to the block that its output is named after (one of them, where
-    the same net has names in several); one without a name, as most LUTs are, to the block of a
-    cell that it drives.
+    A good guess: a cell belongs to the block that it or its output is named after (one of them,
+    where the same net has names in several); one without a name, as most LUTs are, to the block of
+    a cell that it drives. What is left is ``other``.
     """
+    above = top.split(".")
+
+    def block_of(name: str) -> str | None:
+        path = [part.split("$")[0] for part in name.split(".")]
+        below = path[: len(above)] == above and len(path) > len(above) + 1
+        return path[len(above)] if below else None
+
     block_of_bit: dict[int, str] = {}
     for name, net in module["netnames"].items():
-        path = name.split(".")
-        if path[0] == top and len(path) > 2:
-            block_of_bit.update(dict.fromkeys(net["bits"], path[1].split("$")[0]))
+        block = block_of(name)
+        if block:
+            block_of_bit.update(dict.fromkeys(net["bits"], block))
     pending, sinks = dict(module["cells"]), defaultdict(list)
     blocks: dict[str, str] = {}
     for name, cell in pending.items():
@@ -97,15 +104,29 @@ def count_blocks(module: Mapping[str, Any], top: str = "machine") -> dict[str, d
         for name, cell in list(pending.items()):
             outputs = [b for pin, bits in cell["connections"].items() for b in bits
                        if cell["port_directions"][pin] == "output"]
-            known = [block_of_bit[b] for b in outputs if b in block_of_bit]
+            own = block_of(name)
+            known = [own] if own else []
+            known += [block_of_bit[b] for b in outputs if b in block_of_bit]
             known += [blocks[s] for b in outputs for s in sinks[b] if s in blocks]
             if known:
                 blocks[name] = known[0]
                 del pending[name]
                 found += 1
+    return blocks | dict.fromkeys(pending, "other")
+
+
+def count_blocks(module: Mapping[str, Any], *tops: str) -> dict[str, dict[str, float]]:
+    """Resources of each block directly below instance ``machine``, and below it of those blocks
+    that ``tops`` names (``detect.scan`` is a part of ``detect``)."""
+    names = find_blocks(module)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for name, cell in module["cells"].items():
-        counts[blocks.get(name, "other")][cell["type"]] += 1
+        counts[names[name]][cell["type"]] += 1
+    for top in tops:
+        cells = {n: c for n, c in module["cells"].items() if names[n] == top}
+        parts = find_blocks({**module, "cells": cells}, f"machine.{top}")
+        for name, cell in cells.items():
+            counts[f"{top}.{parts[name]}"][cell["type"]] += 1
     return {block: count_cells(cells) for block, cells in sorted(counts.items())}
 
 
@@ -146,7 +167,7 @@ def synthesise(name: str, directory: str | Path = "build/synth") -> dict[str, An
     fanout = count_fanout(module)
     report = {
         "preset": name, **count_cells(cells), "max_fanout": fanout[0][1],
-        "fanout_top10": fanout[:10], "blocks": count_blocks(module),
+        "fanout_top10": fanout[:10], "blocks": count_blocks(module, "detect"),
         "cells": dict(sorted(cells.items())),
     }
     (directory / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -172,9 +193,9 @@ def _print_report(report: Mapping[str, Any]) -> None:
     for key in ("dsp", "bram36", "lut", "ff", "max_fanout"):
         bar = BARS.get(key, "")
         print(f"  {key:<20}{report[key]:>10g}{bar:>8}{'  too many' if key in failed else ''}")
-    print(f"{'block':<12}{'dsp':>8}{'bram36':>8}{'lut':>8}{'ff':>8}")
+    print(f"{'block':<20}{'dsp':>8}{'bram36':>8}{'lut':>8}{'ff':>8}")
     for block, used in report["blocks"].items():
-        print(f"  {block:<10}" + "".join(f"{used[k]:>8g}" for k in ("dsp", "bram36", "lut", "ff")))
+        print(f"  {block:<18}" + "".join(f"{used[k]:>8g}" for k in ("dsp", "bram36", "lut", "ff")))
     print("heaviest nets")
     for net, n in report["fanout_top10"]:
         print(f"  {n:>6}  {net}")

@@ -7,7 +7,7 @@ import re
 from falconet.isa import preset
 from falconet_hw.registers import Registers
 from falconet_hw.scratchpad import Scratchpad
-from falconet_hw.synth import count_blocks, count_cells, count_fanout
+from falconet_hw.synth import count_blocks, count_cells, count_fanout, find_blocks
 from falconet_hw.verilog import to_verilog
 
 
@@ -49,6 +49,31 @@ def test_unnamed_cells_belong_to_what_they_drive() -> None:
     blocks = count_blocks(module)
     assert blocks["mac"] == {"dsp": 0, "lut": 2, "ff": 1, "bram36": 0}
     assert blocks["other"]["lut"] == 1
+
+
+def test_parts_of_a_block_add_up_to_it() -> None:
+    module = {
+        "cells": {
+            "near": cell("LUT1", {"I0": [3]}, 4),
+            "ff": cell("FDRE", {"C": [9], "D": [4]}, 5),
+            "machine.mac.weights.column0": cell("RAM64M", {"ADDRA": [5]}, 6),
+            "state": cell("FDRE", {"C": [9], "D": [6]}, 7),
+            "upstream": cell("FDRE", {"C": [9], "D": [8]}, 3),
+        },
+        "netnames": {
+            "machine.mac.array.sum": {"bits": [5]}, "machine.mac.state": {"bits": [7]},
+            "machine.vec.first": {"bits": [3]},
+        },
+    }
+    assert find_blocks(module) == {
+        "near": "mac", "ff": "mac", "machine.mac.weights.column0": "mac", "state": "mac",
+        "upstream": "vec",
+    }
+    blocks = count_blocks(module, "mac")
+    assert {name: (of["lut"], of["ff"]) for name, of in blocks.items()} == {
+        "mac": (5, 2), "mac.array": (1, 1), "mac.weights": (4, 0), "mac.other": (0, 1),
+        "vec": (0, 1),
+    }
 
 
 def test_cells_become_resources() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In
 from amaranth.utils import exact_log2
@@ -18,6 +18,14 @@ __all__ = ["Table"]
 
 _BANK = 64  # rows: the depth of a RAM64M
 _LAST = 32  # rows in the last bank
+
+
+def _pair(m: Module, value: Value, name: str) -> list[Signal]:
+    """Two registers that share the sinks: with different initial values synthesis keeps both."""
+    pair = [Signal(len(value), name=f"{name}{i}", init=init, reset_less=True)
+            for i, init in enumerate((0, (1 << len(value)) - 1))]
+    m.d.sync += [register.eq(value) for register in pair]
+    return pair
 
 
 class Table(Component):
@@ -52,15 +60,10 @@ class Table(Component):
 
         enable = delay(m, self.load.valid & (self.load.dst == Dst.DETECT), 1, name="w_en",
                        reset=True)
-        w_addr = delay(m, self.load.addr, 1, name="w_addr")
         w_data = delay(m, self.load.data, 1, name="w_data")
-        w_row, w_part = w_addr[n_part:], w_addr[:n_part]
-
-        # Two copies share the sinks; synthesis keeps apart what begins with different values.
-        n_row = len(self.read.row)
-        rows = [Signal(n_row, name=f"row{i}", init=init, reset_less=True)
-                for i, init in enumerate((0, (1 << n_row) - 1))]
-        m.d.sync += [row.eq(self.read.row) for row in rows]
+        w_addrs = _pair(m, self.load.addr, "w_addr")
+        rows = _pair(m, self.read.row, "row")
+        w_row, w_part = w_addrs[1][n_part:], w_addrs[1][:n_part]
 
         for part in range(arch.row_words):
             words = []
@@ -70,7 +73,7 @@ class Table(Component):
                 m.submodules[f"bank{bank}_{part}"] = memory
                 wp, rp = memory.write_port(), memory.read_port(domain="comb")
                 m.d.comb += [
-                    wp.addr.eq(w_row), wp.data.eq(w_data),
+                    wp.addr.eq(w_addrs[bank % 2][n_part:]), wp.data.eq(w_data),
                     wp.en.eq(enable & (w_row[bank_bits:] == bank) & (w_part == part)),
                     rp.addr.eq(rows[bank % 2]),
                 ]
