@@ -16,8 +16,9 @@ def test_every_sure_face_is_found_again() -> None:
     rows = accuracy.judge("retinaface", "pynq-z2")
     assert len(rows) >= 5
     for row in rows:
-        assert row["of these IoU >= 0.85"] == row["float above 0.6"], row
-    assert sum(int(row["float above 0.6"]) for row in rows) >= 30
+        assert row["matched, IoU >= 0.85"] == row["float boxes > 0.6"], row
+        assert row["of these without a match"] == "0", row
+    assert sum(int(row["float boxes > 0.6"]) for row in rows) >= 30
 
 
 def test_logits_are_within_the_bar() -> None:
@@ -31,7 +32,8 @@ def test_boxes_are_matched_by_overlap() -> None:
     faint = Detection("face", 0.5, 80, 80, 5, 5)
     moved = Detection("face", 0.8, 10, 20, 20, 20)  # half of it is common: IoU 1/3
     row = accuracy._boxes(({}, [sure, faint]), ({}, [moved]), "")
-    assert (row["float above 0.6"], row["of these IoU >= 0.85"]) == ("1", "0")
+    assert (row["float boxes > 0.6"], row["matched, IoU >= 0.85"]) == ("1", "0")
+    assert (row["machine's boxes > 0.6"], row["of these without a match"]) == ("1", "1")
     assert row["lowest IoU"] == "0.333"
 
 

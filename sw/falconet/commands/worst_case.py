@@ -218,9 +218,9 @@ def worst_case(
             f"{arch.name}` at commit {revision()}: K = {arch.candidates} candidates of one class, "
             f"all stay; {arch.clock_mhz:g} MHz, simulated, not silicon.\n\nBound: `16 + 13 K + "
             "K (K + 1) / 2` cycles, and for each pair whose overlap is divided out (`pairs "
-            f"divided`) {pair} more. Boxes `apart` do not overlap; `stacked`, each overlaps all others; "
-            "`crossing`, each wide one crosses each high one, as many as DIoU-NMS lets stay."
-            f"\n\n{text}\n")
+            f"divided`) {pair} more. Boxes `apart` do not overlap; `stacked`, each overlaps all "
+            "others; `crossing`, each wide one crosses each high one, as many as DIoU-NMS lets "
+            f"stay.\n\n{text}\n")
     if as_json:
         print_json(found)
         return
