@@ -12,13 +12,14 @@ READY := $(VENV)/.ready
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw
 
-.PHONY: help setup sim test check cosim verilog synth bench report performance docs clean
+.PHONY: help setup sim test check cosim formal verilog synth bench report performance docs clean
 
 help:
 	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
 	@echo 'make test      the test-suite'
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
+	@echo 'make formal    proofs of the overlap test (docs/formal.md)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
 	@echo 'make synth     resources on a 7-series FPGA (yosys)   PRESET=$(PRESET)'
 	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
@@ -66,6 +67,9 @@ check: $(READY)
 
 cosim: $(READY)
 	@$(RUN) pytest -v tests/cocotb
+
+formal: $(READY)
+	@$(RUN) python -m falconet_hw.formal
 
 verilog: $(READY)
 	@$(RUN) python -m falconet_hw.verilog --preset $(PRESET)

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from falconet.isa import Arch
 from falconet_hw.delay import delay
 
-__all__ = ["BoxLayout", "Exceeds", "Overlap"]
+__all__ = ["BoxLayout", "Exceeds", "Overlap", "floor_of_parts"]
 
 
 class BoxLayout(data.StructLayout):
@@ -25,6 +25,11 @@ def _register(m: Module, shape: Any, value: Any, name: str) -> Signal:
     s = Signal(shape, name=name, reset_less=True)
     m.d.sync += s.eq(value)
     return s
+
+
+def floor_of_parts(low: Any, high: Any, *, cut: int, shift: int) -> Any:
+    """``floor((low + high * 2**cut) / 2**shift)``, for ``shift <= cut``."""
+    return (low >> shift) + (high << cut - shift)
 
 
 class Exceeds(wiring.Component):
@@ -74,7 +79,7 @@ class Exceeds(wiring.Component):
             delay(m, _register(m, bits, part * self.threshold, name), 1, name=name)
             for bits, part, name in zip(part_bits, (union[:cut], union[cut:]), ("low", "high"))
         )
-        least = _register(m, union_bits, (low >> t) + (high << cut - t), "least")
+        least = _register(m, union_bits, floor_of_parts(low, high, cut=cut, shift=t), "least")
         inter = delay(m, self.i_inter, self.LATENCY - 1, name="inter")
         m.d.comb += [
             self.o_over.eq(_register(m, 1, inter > least, "over")),

