@@ -133,7 +133,7 @@ def random_head(
         "mode": mode, "agnostic": bool(rng.integers(2)), "limit": min(room, int(rng.choice(
             [3, 10, 40, room]))), "points": points, "score": score,
         "iou": float(rng.choice([0.2, 0.45, 0.7])), "sigma": float(rng.choice([0.2, 0.5, 1.0])),
-        "input_height": height, "input_width": width, "rows": rows, "output": 0,
+        "rows": rows, "output": 0,
         "weights": Arch.ROW_BYTES * levels if mode == "soft_gaussian" else -1,
         "levels": [
             random_level(

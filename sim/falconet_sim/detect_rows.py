@@ -1,4 +1,4 @@
-"""What the rows of the detect table and of the records mean to the simulator (see Scan)."""
+"""The rows of the detect table and of the records as the simulator reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, Dst, FalconetError
+from falconet.isa.rows import ANCHOR, ENTRY, OPTIONS
 from falconet.runtime.detections import Records
 from falconet_sim.machine import Machine
 
@@ -18,15 +19,7 @@ __all__ = [
 
 Ints = NDArray[np.int64]
 
-_ENTRY = np.dtype([("score", "<u2"), ("objectness", "<u2"), ("centre", "<i2"), ("size", "<u2")])
-_ANCHOR = np.dtype([
-    ("width", "<u2"), ("height", "<u2"), ("cx", "<i2"), ("cy", "<i2"), ("box", "<u2"),
-    ("objectness", "<u2"), ("mark", "<u2"), ("lane", "<u2"),
-])
-_OPTIONS = np.dtype([
-    ("score_min", "<u2"), ("q_min", "<i2"), ("threshold", "<u4"), ("maximum", "<u2"),
-    ("zero", "u1", 6),
-])
+_ENTRY, _ANCHOR, _OPTIONS = (np.dtype(row.dtype) for row in (ENTRY, ANCHOR, OPTIONS))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def _extent(level: Level, axis: int, anchor: Ints) -> Ints:
 def _offset(level: Level, axis: int, anchor: Ints, entry: Ints, shift: int) -> Ints:
     """How far a centre moves: table entry times the anchor's size, or the stride."""
     unit = int(level["stride"][axis]) if level["grid"] else _extent(level, axis, anchor)
-    return _clamp((entry * unit + (1 << shift - 1)) >> shift, 18)
+    return _clamp((entry * unit + (1 << shift - 1)) >> shift, Arch.CENTRE_BITS)
 
 
 def _edges(level: Level, axis: int, anchor: Ints, cell: Ints, low: Int8, high: Int8

@@ -42,15 +42,15 @@ def _middle(ins: Instruction, anchors: dict[str, Ints], axis: int, a: Ints, at: 
     """Centres of anchors ``a`` in cells ``at`` along an axis."""
     _, centre, stride, name = _AXES[axis]
     m = anchors[centre][a] + at * int(getattr(ins, stride))
-    if m.size and m.max() >= 1 << 17:
-        raise FalconetError(f"a centre of {name} = {m.max()} does not fit 18 bits")
+    if m.size and m.max() >= 1 << (Arch.CENTRE_BITS - 1):
+        raise FalconetError(f"a centre of {name} = {m.max()} does not fit {Arch.CENTRE_BITS} bits")
     return m
 
 
 def _offset(ins: Instruction, anchors: dict[str, Ints], axis: int, a: Ints, centre: Ints) -> Ints:
     size, _, stride, _ = _AXES[axis]
     unit = np.int64(getattr(ins, stride)) if ins.grid else anchors[size][a]
-    return _saturate(scaled(centre, unit, ins.centre_shift), 18)
+    return _saturate(scaled(centre, unit, ins.centre_shift), Arch.CENTRE_BITS)
 
 
 def _check_scan(machine: Machine, ins: Instruction) -> int:

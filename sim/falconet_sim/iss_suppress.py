@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError, Instruction, Src, Suppression
+from falconet.isa.rows import COUNTS
 from falconet.runtime.detections import RECORD, Records
 from falconet_sim.detect_rows import (
     Ints,
@@ -49,7 +50,8 @@ def suppress(machine: Machine, ins: Instruction) -> None:
         left = left[~(gone & other)]
     found.held, found.limit = len(stay), ins.limit
     rows[: len(stay)] = to_rows(np.array(stay, RECORD))
-    counts = np.array([len(stay), found.seen, 0, 0], "<u4")
+    counts = np.zeros(1, np.dtype(COUNTS.dtype))
+    counts["stay"], counts["candidates"] = len(stay), found.seen
     rows[arch.candidates] = counts.view(np.uint8)
     machine.write_rows(0, rows)
 

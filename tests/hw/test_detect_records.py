@@ -19,7 +19,7 @@ from falconet_hw.detect.topk import TopK
 
 TINY = preset("tiny")
 K16 = dataclasses.replace(TINY, name="k16", candidates=16)
-FIELDS = list(RecordLayout().members)
+FIELDS = list(RecordLayout().fields)
 
 
 def order(record: dict[str, int]) -> tuple[int, ...]:

@@ -211,7 +211,7 @@ def run_suppress(sets: list[dict[str, Any]], arch: Arch = TINY) -> None:
                 ctx.set(dut.row, row)
                 await ctx.tick().repeat(RECORD_LATENCY)
                 record = ctx.get(dut.got)
-                got.append({k: record[k] for k in RecordLayout().members})
+                got.append({k: record[k] for k in RecordLayout().fields})
             ctx.set(dut.own, 0)
             assert got == stay, s
             s["cycles"] = cycles

@@ -138,7 +138,7 @@ def distances(boxes: list[tuple[int, int, int, int]], iou: float, mode: str = "g
         "objectness_table": [], "centre": [0] * 256, "size": identity, "mark": [],
     }
     detect = {"mode": mode, "agnostic": False, "limit": 16, "points": 0, "score": 0.25, "iou": iou,
-              "sigma": 0.5, "input_height": 8, "input_width": 8, "rows": 0, "output": 0,
+              "sigma": 0.5, "rows": 0, "output": 0,
               "weights": 0 if mode == "soft_gaussian" else -1, "levels": [level]}
     scores = 100 - np.arange(len(boxes))
     return detect, {"s": scores.astype(np.int8).reshape(1, 1, -1),

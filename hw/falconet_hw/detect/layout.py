@@ -1,12 +1,13 @@
-"""What the blocks of the detect engine exchange; docs/isa.md (SCAN) describes the rows."""
+"""What the blocks of the detect engine exchange; docs/isa.md (Rows) describes the rows."""
 
 from __future__ import annotations
 
-from amaranth import signed
+from amaranth import signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
 from falconet.isa import Arch
+from falconet.isa.rows import ANCHOR, ENTRY, OPTIONS, RECORD, Row
 
 __all__ = [
     "RECORD_LATENCY", "TABLE_LATENCY", "AnchorLayout", "EntryLayout", "OptionsLayout",
@@ -22,41 +23,43 @@ RECORD_LATENCY = 2
 _ROW = 8 * Arch.ROW_BYTES
 
 
-class RecordLayout(data.StructLayout):
+class _RowLayout(data.FlexibleLayout):
+    """The fields of a row, each with as many bits as its values need."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.bits, {
+            f.name: data.Field(
+                signed(f.width) if f.signed else unsigned(f.hi.bit_length()), f.offset)
+            for f in row.fields if f.hi
+        })
+
+
+class RecordLayout(_RowLayout):
     """A box that was found. Better first: ``score`` down, then (level, y, x, anchor, label) up."""
 
     def __init__(self) -> None:
-        super().__init__({
-            "x1": signed(16), "y1": signed(16), "x2": signed(16), "y2": signed(16),
-            "score": 16, "label": 8, "anchor": 4, "level": 4, "x": 16, "y": 16,
-        })
+        super().__init__(RECORD)
 
 
-class EntryLayout(data.StructLayout):
+class EntryLayout(_RowLayout):
     """What a stored value means; two in a row."""
 
     def __init__(self) -> None:
-        super().__init__({"score": 16, "objectness": 16, "centre": signed(16), "size": 16})
+        super().__init__(ENTRY)
 
 
-class AnchorLayout(data.StructLayout):
+class AnchorLayout(_RowLayout):
     """One anchor of a cell: size and centre in 1/16 pixel; where its channels are."""
 
     def __init__(self) -> None:
-        super().__init__({
-            "width": 16, "height": 16, "cx": signed(16), "cy": signed(16),
-            "box": 16, "objectness": 16, "mark": 16, "lane": 16,
-        })
+        super().__init__(ANCHOR)
 
 
-class OptionsLayout(data.FlexibleLayout):
+class OptionsLayout(_RowLayout):
     """The options of the run."""
 
     def __init__(self) -> None:
-        super().__init__(_ROW, {
-            "score_min": data.Field(16, 0), "q_min": data.Field(signed(16), 16),
-            "threshold": data.Field(17, 32), "maximum": data.Field(16, 64),
-        })
+        super().__init__(OPTIONS)
 
 
 class TableReadSignature(Signature):

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
-from falconet.isa import Program
+from falconet.isa import Arch, Program
 
 __all__ = ["register"]
 
@@ -29,8 +29,8 @@ def _head(program: Program) -> dict[str, Any] | None:
         **{k: detect[k] for k in kept}, "candidates": program.arch.candidates,
         "levels": [
             {"scores": level["scores"], "height": level["height"], "width": level["width"],
-             "stride": [s / 16 for s in level["stride"]], "classes": level["n_class"],
-             "anchors": [[a / 16 for a in anchor[:2]] for anchor in level["anchors"]],
+             "stride": [s / Arch.BOX_STEPS for s in level["stride"]], "classes": level["n_class"],
+             "anchors": [[a / Arch.BOX_STEPS for a in anchor[:2]] for anchor in level["anchors"]],
              "objectness": bool(level["objectness"])}
             for level in detect["levels"]
         ],

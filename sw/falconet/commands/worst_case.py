@@ -122,7 +122,7 @@ def worst_program(arch: Arch, case: Case) -> tuple[Program, dict[str, Int8]]:
     size = count * lanes
     options, weights = 2 * size, 2 * size + 128
     move = {"segment": Segment.INPUT, "dst": Dst.DETECT}
-    room = arch.ROW_BYTES * (1 + count)
+    room, table_bytes = arch.ROW_BYTES * (1 + count), arch.ROW_BYTES * arch.TABLE_ANCHORS
     body: list[Instruction] = [
         Load(segment=Segment.INPUT, run=2 * count),
         Load(segment=Segment.CODE, dst=Dst.DETECT, run=len(table) // lanes),
@@ -130,7 +130,7 @@ def worst_program(arch: Arch, case: Case) -> tuple[Program, dict[str, Int8]]:
         Scan(box_base=count, n_y=1, n_x=count, n_b=1, n_channels=1, n_class=1, first=1,
              stride_x=_step(count), centre_shift=1, size_shift=1, x_lo=-32768, x_hi=32767,
              y_lo=-32768, y_hi=32767),
-        Load(**move, offset=weights, run=2048 // lanes),
+        Load(**move, offset=weights, run=arch.TABLE_ANCHORS * per),
         Suppress(mode=case.mode, limit=count),
         Store(segment=Segment.OUTPUT, src=Src.RECORDS, base=count * per, run=per),
         Store(segment=Segment.OUTPUT, src=Src.RECORDS, offset=arch.ROW_BYTES, run=count * per),
@@ -160,7 +160,7 @@ def worst_program(arch: Arch, case: Case) -> tuple[Program, dict[str, Int8]]:
     header: dict[str, Any] = {
         "model": "worst case", "instructions": len(body), "inputs": tensors, "outputs": [],
         "layers": [], "steps": [[-1] * 6] * len(body), "tensors": [], "detect": detect,
-        "segments": {"input": weights + 2048, "output": room, "work": 0},
+        "segments": {"input": weights + table_bytes, "output": room, "work": 0},
     }
     return Program(arch, code.ljust(at, b"\0") + table, header), heads
 

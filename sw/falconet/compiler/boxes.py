@@ -17,11 +17,10 @@ __all__ = ["describe"]
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
-_UNIT = 16  # steps of a coordinate in a pixel
+_UNIT = Arch.BOX_STEPS
 _MAXIMUM = 100  # boxes, where the description says nothing
 _PIXELS = (1 << (Arch.BOX_BITS - 1)) // _UNIT - 1  # largest input whose edges are coordinates
 _SCALE = (1 << Arch.BOX_BITS) - 1
-_CENTRE_BITS = 18  # of a cell's centre, signed
 _SCAN = {f.name: f for f in Scan.layout}
 _MARK = {f.name: f for f in Mark.layout}
 
@@ -66,7 +65,7 @@ def describe(graph: Graph, arch: Arch) -> dict[str, Any] | None:
     return {
         "mode": head.nms, "agnostic": head.agnostic, "limit": _limit(head, rows, arch),
         "points": points, "score": head.score_threshold, "iou": head.nms_threshold,
-        "sigma": head.sigma, "input_height": height, "input_width": width, "rows": rows,
+        "sigma": head.sigma, "rows": rows,
         "levels": levels,
     }
 
@@ -164,7 +163,7 @@ def _places(head: Head, level: Level, scores: Tensor) -> dict[str, Any]:
     stride = [_rounded(v * _UNIT, f"{level.field}.stride", "stride_x") for v in level.stride]
     centre = [round(head.offset * v * _UNIT) for v in level.stride]
     for s, c, n, axis in zip(stride, centre, scores.shape[:0:-1], ("width", "height")):
-        if not (-(1 << 15) <= c < 1 << 15 and s * (n - 1) + c < 1 << (_CENTRE_BITS - 1)):
+        if not (-(1 << 15) <= c < 1 << 15 and s * (n - 1) + c < 1 << (Arch.CENTRE_BITS - 1)):
             _refuse(f"{level.field}.stride", f"cells of {s / _UNIT:g} pixels reach too far over a "
                                              f"{axis} of {n}; mend it")
     anchors = []

@@ -27,6 +27,7 @@ from falconet.isa import (
     Suppress,
     Suppression,
 )
+from falconet.isa.rows import ANCHOR, ENTRY
 
 if TYPE_CHECKING:
     from falconet.compiler.lower import Network
@@ -36,10 +37,7 @@ __all__ = ["RECORDS", "DetectOp", "MarkOp", "RecordsOp", "ScanOp", "SuppressOp",
 RECORDS = "RECORDS"  # Src.RECORDS as a memory; the number alone would be that of Dst.WEIGHTS
 _RECORDS: list[Region] = [(RECORDS, 0, 1)]
 _OPTIONS: Region = (Dst.DETECT, Arch.TABLE_OPTIONS, Arch.TABLE_OPTIONS + 1)
-_WEIGHT_ROWS = 128
-_ENTRY = np.dtype([("score", "<u2"), ("objectness", "<u2"), ("centre", "<i2"), ("size", "<u2")])
-_ANCHOR = np.dtype([("size", "<u2", 2), ("centre", "<i2", 2), ("words", "<u2", 3),
-                    ("lane", "<u2")])
+_ENTRIES = Arch.TABLE_ANCHORS  # rows that the 256 entries take
 
 
 @dataclass
@@ -115,7 +113,7 @@ class SuppressOp(DetectOp):
 
     def emit(self, tile: Tile, w_base: int) -> Iterator[Emitted]:
         ins = Suppress(mode=self.mode, agnostic=self.agnostic, limit=self.limit)
-        weights: list[Region] = [(Dst.DETECT, 0, _WEIGHT_ROWS)] if self.hosted else []
+        weights: list[Region] = [(Dst.DETECT, 0, _ENTRIES)] if self.hosted else []
         yield Emitted(ins, [*_RECORDS, *weights, _OPTIONS], _RECORDS)
 
 
@@ -180,7 +178,7 @@ def lower_detect(net: Network, detect: dict[str, Any], places: dict[str, str]) -
     levels = detect["levels"]
     options = net.reserve(Segment.INPUT, row * len(levels))
     gaussian = detect["mode"] == "soft_gaussian"
-    weights = net.reserve(Segment.INPUT, row * _WEIGHT_ROWS) if gaussian else -1
+    weights = net.reserve(Segment.INPUT, row * _ENTRIES) if gaussian else -1
     rows = limit * (1 + detect["rows"])
     output = net.reserve(Segment.OUTPUT, row * (1 + rows))
     levels = [{**level, "options": options + row * i} for i, level in enumerate(levels)]
@@ -206,7 +204,7 @@ def lower_detect(net: Network, detect: dict[str, Any], places: dict[str, str]) -
     last = [add(SuppressOp(
         "suppress", -1, [], None, 1, after=scans, **common, limit=limit,
         mode=Suppression[detect["mode"].upper()], agnostic=detect["agnostic"],
-        table=b"" if gaussian else None, hosted=(weights, 0, _WEIGHT_ROWS) if gaussian else None,
+        table=b"" if gaussian else None, hosted=(weights, 0, _ENTRIES) if gaussian else None,
     ))]
     if values:
         last = [
@@ -221,16 +219,17 @@ def lower_detect(net: Network, detect: dict[str, Any], places: dict[str, str]) -
 def _table(level: dict[str, Any], centre: str, values: int, arch: Arch) -> bytes:
     """The rows of a level's entries and anchors; ``centre`` names the table of offsets, ``values``
     counts the coordinates of a record's landmarks."""
-    entries = np.zeros(256, _ENTRY)
+    entries = np.zeros(256, np.dtype(ENTRY.dtype))
     columns = {"score": "score", "objectness": "objectness_table", "centre": centre,
                "size": "size"}
     for column, key in columns.items():
         if level[key]:
             entries[column] = level[key]
-    anchors = np.zeros(len(level["anchors"]), _ANCHOR)
+    anchors = np.zeros(len(level["anchors"]), np.dtype(ANCHOR.dtype))
     a: NDArray[np.int64] = np.arange(len(anchors))
-    anchors["size"], anchors["centre"] = np.hsplit(np.array(level["anchors"]), 2)
-    first = np.stack([4 * a, a, values * a], 1)
-    anchors["words"] = first // arch.lanes * level["width"]
+    for name, values_of in zip(("width", "height", "cx", "cy"), zip(*level["anchors"])):
+        anchors[name] = values_of
+    for name, channel in ("box", 4 * a), ("objectness", a), ("mark", values * a):
+        anchors[name] = channel // arch.lanes * level["width"]
     anchors["lane"] = values * a % arch.lanes
     return entries.tobytes() + anchors.tobytes()

@@ -73,13 +73,15 @@ class Arch:
     PARAM_BYTES = 16  # requantisation parameters of one lane
     SHIFT_MAX = 47  # largest requantisation shift
     INSTRUCTION_BYTES = 64
-    BOX_BITS = 16  # a coordinate of a box, signed, in units of 1/16 pixel
+    BOX_BITS = 16  # a coordinate of a box, signed
+    BOX_STEPS = 16  # of a coordinate in a pixel
+    CENTRE_BITS = 18  # of a centre and of an offset from it, signed
     SCORE_BITS = 16  # a score, unsigned, in units of 2**-16
     ROW_BYTES = 16  # a row of the detect engine's table and of its records
     ANCHORS = 16  # anchors per cell
-    TABLE_ANCHORS = 128  # rows of the detect table: entries before, anchors from here,
-    TABLE_OPTIONS = 144  # the options of the run
-    TABLE_ROWS = 145
+    TABLE_ANCHORS = 256 * 8 // ROW_BYTES  # row of the detect table: 256 entries before, anchors on
+    TABLE_OPTIONS = TABLE_ANCHORS + ANCHORS  # the options of the run
+    TABLE_ROWS = TABLE_OPTIONS + 1
 
     @property
     def macs_per_cycle(self) -> int:

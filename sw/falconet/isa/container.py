@@ -23,7 +23,7 @@ The payload is segment CODE: instructions first, then weights. Header keys:
 
 ``detect`` holds ``mode`` (name of a Suppression, lower case), ``agnostic``, ``limit`` (records that
 there is room for), ``points`` (landmarks, 0: none), ``score``, ``iou``, ``sigma`` (defaults of the
-run-time options), ``input_height``, ``input_width`` (pixels), ``rows`` (R of MARK, 0 without
+run-time options), ``rows`` (R of MARK, 0 without
 landmarks), ``output`` (byte offset in segment OUTPUT: the row of counts, then ``limit`` records,
 then ``limit * rows`` rows of landmarks), ``weights`` (byte offset in segment INPUT of the 2048
 bytes of Gaussian weights that the driver writes, or -1), and ``levels``, a list of objects:

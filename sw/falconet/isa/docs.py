@@ -13,11 +13,12 @@ import re
 import sys
 from pathlib import Path
 
-from falconet.isa import arch, fields, instructions, registers
+from falconet.isa import arch, fields, instructions, registers, rows
 from falconet.isa.arch import ISA_VERSION, PRESETS, Arch
 from falconet.isa.fields import INSTRUCTION_BITS, Engine, Field, Instruction, instruction_classes
 from falconet.isa.instructions import Dst, Segment, Src, Suppression
 from falconet.isa.registers import MAGIC, REGISTERS, Control, ErrorCode, Status
+from falconet.isa.rows import ROWS
 
 __all__ = ["isa_page", "main", "registers_page"]
 
@@ -105,6 +106,8 @@ def isa_page() -> str:
         _table(("value", "memory", ""), _members(Src)),
         "## Modes of SUPPRESS", _prose(Suppression.__doc__),
         _table(("value", "mode", ""), _members(Suppression)),
+        "## Rows", _prose(rows.__doc__),
+        *(f"### {r.name}\n\n{r.doc}\n\n{_field_table(r.fields)}" for r in ROWS),
         "## Presets", _prose(arch.__doc__), _presets(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from falconet.isa.errors import FalconetError
 
-__all__ = ["INSTRUCTION_BITS", "Engine", "Field", "Instruction", "decode", "instruction_classes"]
+__all__ = [
+    "INSTRUCTION_BITS", "Engine", "Field", "Instruction", "decode", "instruction_classes", "place",
+]
 
 INSTRUCTION_BITS = 512
 
@@ -50,6 +53,12 @@ class Field:
         return (1 << (self.width - self.signed)) - 1
 
 
+def place(fields: Sequence[Field]) -> tuple[Field, ...]:
+    """The fields one behind the other, from bit 0 on."""
+    offsets = itertools.accumulate((f.width for f in fields), initial=0)
+    return tuple(dataclasses.replace(f, offset=at) for f, at in zip(fields, offsets))
+
+
 HEADER = (
     Field("opcode", 8, "which instruction this is"),
     *(
@@ -81,15 +90,13 @@ class Instruction:
     def __init_subclass__(cls) -> None:
         if cls.opcode in _CLASSES:
             raise TypeError(f"opcode {cls.opcode} of {cls.mnemonic} is taken")
-        placed, at = [], 0
-        for f in (*HEADER, *cls.fields):
-            placed.append(dataclasses.replace(f, offset=at))
-            at += f.width
+        placed = place((*HEADER, *cls.fields))
+        at = placed[-1].offset + placed[-1].width
         if at > INSTRUCTION_BITS:
             raise TypeError(f"{cls.mnemonic} needs {at} bits, more than {INSTRUCTION_BITS}")
         if len({f.name for f in placed}) != len(placed):
             raise TypeError(f"{cls.mnemonic} names a field twice")
-        cls.layout = tuple(placed)
+        cls.layout = placed
         _CLASSES[cls.opcode] = cls
 
     def __init__(self, **values: int) -> None:

@@ -40,14 +40,14 @@ class Dst(enum.IntEnum):
     VECTOR = 2  # a vector weight word is ``taps`` lane words
     MAC_TABLE = 3  # 256 bytes; entry ``q + 128``
     VEC_TABLE = 4
-    DETECT = 5  # rows of 16 bytes; see SCAN
+    DETECT = 5  # the detect table; see Rows
 
 
 class Src(enum.IntEnum):
     """Memories that STORE reads. Addresses count lane words in both."""
 
     SCRATCHPAD = 0
-    RECORDS = 1  # rows of 16 bytes: ``candidates`` records, then the row of counts; see SUPPRESS
+    RECORDS = 1  # records and their counts; see Rows
 
 
 class Suppression(enum.IntEnum):
@@ -271,21 +271,9 @@ class Scan(Instruction):
     ``candidates``, decoded as in docs/arithmetic.md, clamped to ``[x_lo, x_hi]``, ``[y_lo, y_hi]``,
     and kept if among the best ``Arch.candidates`` so far.
 
-    The detect table (``Dst.DETECT``, little endian rows of 16 bytes) says how:
-
-    * rows 0 to 127: entry ``q + 128`` is 8 bytes: score uint16, objectness uint16, centre int16,
-      size uint16;
-    * rows 128 to 143, one an anchor: width and height uint16, centre x and y at cell (0, 0) int16
-      (all in 1/16 pixel), words uint16 from ``box_base`` to its box channels, words from
-      ``obj_base`` to its objectness, for MARK words from ``base`` to its first channel and
-      the lane of that;
-    * row 144, the options of the run: ``score_min`` uint16, ``q_min`` int16 in [-128, 128],
-      ``threshold`` uint32 in [0, 65536], ``maximum`` uint16, 6 zero bytes.
-
-    A record is a row of 16 bytes: x1, y1, x2, y2 int16, score uint16, class uint8, uint8
-    ``a + 16 * level``, x and y of the cell uint16. Of two records the better one has the higher
-    score; if equal, the lower (level, y, x, a, class). All of them are kept at most once, so the
-    order in which they are found does not matter.
+    The detect table says how: ENTRY, ANCHOR and OPTIONS under Rows. Of two records (RECORD) the
+    better one has the higher score; if equal, the lower (level, y, x, a, class). All of them are
+    kept at most once, so the order in which they are found does not matter.
 
     ``x * stride_x`` plus the anchor's centre fits 18 bits signed, and so for y. ``n_channels`` is
     at most ``16 * n_class``.
@@ -331,9 +319,7 @@ class Suppress(Instruction):
     IoUs from ``i / 256``: column score, falling by column objectness over the entry. Rows
     behind those that stay hold anything.
 
-    Afterwards row ``Arch.candidates`` of the records holds uint32 count of those that stay, uint32
-    ``candidates`` seen by SCAN since ``first`` (more than ``Arch.candidates``: some were given
-    up), 8 zero bytes.
+    Afterwards row ``Arch.candidates`` of the records holds the COUNTS.
 
     Cycles: at most 16, and for each record that stays 13 and one per record left before its pass
     (one pass more if the last one leaves none); a pair that needs a quotient takes 24

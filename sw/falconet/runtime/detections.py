@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, FalconetError
+from falconet.isa.rows import COUNTS, ENTRY, OPTIONS
+from falconet.isa.rows import RECORD as RECORD_ROW
 
 __all__ = [
     "RECORD", "Detections", "Limits", "Options", "Records", "gaussian_weights", "limits",
@@ -25,12 +26,11 @@ __all__ = [
 
 Records = NDArray[np.void]
 
-RECORD = np.dtype([
-    ("x1", "<i2"), ("y1", "<i2"), ("x2", "<i2"), ("y2", "<i2"), ("score", "<u2"), ("label", "u1"),
-    ("anchor", "u1"), ("x", "<u2"), ("y", "<u2"),
-])
-"""A record of 16 bytes: box in 1/16 pixel, score in 2**-16, class, ``anchor + 16 * level``, and the
-cell that it came from."""
+RECORD = np.dtype(RECORD_ROW.dtype)
+"""A record (docs/isa.md, Rows): box in 1/16 pixel, score in 2**-16, class, ``anchor + 16 * level``,
+and the cell that it came from."""
+
+_ENTRY, _OPTIONS, _COUNTS = (np.dtype(r.dtype) for r in (ENTRY, OPTIONS, COUNTS))
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,19 @@ def pack_options(
 ) -> list[tuple[int, bytes]]:
     """What the driver writes into segment INPUT for a run: (byte offset, bytes) each.
 
-    A row of options a level (falconet.isa.instructions.Scan), and the Gaussian weights in the
-    detect table's columns score and objectness.
+    A row of options a level, and the Gaussian weights in the detect table's columns score and
+    objectness.
     """
     lim = limits(detect, options)
-    written = [
-        (int(level["options"]),
-         struct.pack("<HhIH6x", lim.score_min, q_min(level["score"], lim.score_min),
-                     lim.threshold, lim.maximum))
-        for level in detect["levels"]
-    ]
+    written = []
+    for level in detect["levels"]:
+        row = np.zeros(1, _OPTIONS)
+        row["score_min"], row["threshold"] = lim.score_min, lim.threshold
+        row["q_min"], row["maximum"] = q_min(level["score"], lim.score_min), lim.maximum
+        written.append((int(level["options"]), row.tobytes()))
     if lim.weights is not None and detect["weights"] >= 0:
-        entries = np.zeros((256, 4), "<u2")
-        entries[:, :2] = lim.weights
+        entries = np.zeros(256, _ENTRY)
+        entries["score"], entries["objectness"] = lim.weights.T
         written.append((int(detect["weights"]), entries.tobytes()))
     return written
 
@@ -185,7 +185,8 @@ def unpack_detections(output: NDArray[np.uint8], detect: Mapping[str, Any]) -> D
             "recompile the network"
         )
     data = output[at : at + size].tobytes()
-    n, candidates = struct.unpack_from("<II", data)
+    counts = np.frombuffer(data, _COUNTS, 1)[0]
+    n, candidates = int(counts["stay"]), int(counts["candidates"])
     if n > room:
         raise FalconetError(
             f"detect: the machine counts {n} boxes, the program has room for {room}; reset the "

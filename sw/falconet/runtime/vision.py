@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError
+from falconet.isa import Arch, FalconetError
 from falconet.runtime.boxes import decode, iou, suppress
 from falconet.runtime.detections import Detections
 from falconet.runtime.preprocess import Frame, Preprocessor, dequantize, quantize
@@ -174,8 +174,10 @@ def detections_of(
             f"meta: postprocess.labels has {len(labels)} names, the machine found class "
             f"{int(records['label'].max())}; recompile the network"
         )
-    x1, y1, x2, y2 = (records[k].astype(np.float64) / 16 for k in ("x1", "y1", "x2", "y2"))
+    x1, y1, x2, y2 = (
+        records[k].astype(np.float64) / Arch.BOX_STEPS for k in ("x1", "y1", "x2", "y2"))
     return _on_photograph(
         frame, labels, np.stack([x1, y1, x2 - x1, y2 - y1], axis=1),
-        (records["score"] / 65536).tolist(), records["label"].tolist(), detections.landmarks / 16,
+        (records["score"] / (1 << Arch.SCORE_BITS)).tolist(), records["label"].tolist(),
+        detections.landmarks / Arch.BOX_STEPS,
     )
