@@ -18,18 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from falconet.isa import FalconetError
+from falconet.isa.heads import ROLES, fault, parse
 
 __all__ = ["check_description", "cut", "fold", "load_heads", "score_tensors"]
-
-_PARTS = ("class", "box", "objectness", "landmark")
-_FIELDS = {
-    "kind", "labels", "levels", "score", "box", "offset", "clip", "nms", "agnostic", "maximum",
-    "score_threshold", "nms_threshold", "sigma",
-}
-_BOXES = {"ssd": {"variances"}, "grid": set(), "yolo": set(), "distance": {"function"}}
-_RULES = {
-    "score": ("sigmoid", "softmax"), "nms": ("greedy", "soft_linear", "soft_gaussian", "diou"),
-}
 
 
 def load_heads(path: str | Path) -> dict[str, Any]:
@@ -55,12 +46,6 @@ def load_heads(path: str | Path) -> dict[str, Any]:
     return description
 
 
-def _numbers(value: Any, count: int, *, positive: bool = False) -> bool:
-    return (isinstance(value, list | tuple) and len(value) == count
-            and all(isinstance(v, int | float) and not isinstance(v, bool)
-                    and (v > 0 or not positive) for v in value))
-
-
 def check_description(
     description: Mapping[str, Any], model: onnx.ModelProto | None = None, *, name: str | None = None
 ) -> None:
@@ -79,68 +64,19 @@ def check_description(
         Names the field.
     """
     name = name or (f"model '{model.graph.name}'" if model is not None else "description")
-
-    def need(ok: bool, field: str, rule: str) -> None:
-        if not ok:
-            raise FalconetError(f"{name}: postprocess.{field} is unusable; {rule}")
-
-    def known(value: Mapping[str, Any], allowed: set[str], field: str) -> None:
-        for key in value:
-            need(key in allowed, f"{field}{key}", f"there are {', '.join(sorted(allowed))}")
-
-    d = description
-    need(d.get("kind") == "detection", "kind", "use detection")
-    known(d, _FIELDS, "")
-    labels: Any = d.get("labels")
-    levels: Any = d.get("levels")
-    box: Any = d.get("box")
-    need(isinstance(labels, list) and bool(labels), "labels", "give a list of class names")
-    need(isinstance(levels, list) and bool(levels), "levels", "give a list of objects")
-    need(isinstance(box, dict) and box.get("kind") in _BOXES, "box",
-         f'give {{"kind": ...}}, one of {", ".join(_BOXES)}')
-    known(box, {"kind", *_BOXES[box["kind"]]}, "box.")
-    need(_numbers(box.get("variances", [1, 1]), 2, positive=True), "box.variances",
-         "give two positive numbers")
-    need(box.get("function", "linear") in ("linear", "relu", "exp"), "box.function",
-         "use linear, relu or exp")
-    for field, values in _RULES.items():
-        need(d.get(field, values[0]) in values, field, f"use {', '.join(values)}")
-    need(d.get("score") != "softmax" or len(labels) == 1, "score",
-         "softmax is for one class against the background; give one label, or use sigmoid")
-    for field in ("clip", "agnostic"):
-        need(isinstance(d.get(field, False), bool), field, "use true or false")
-    for field in ("score_threshold", "nms_threshold"):
-        need(_numbers([d.get(field, 0)], 1) and 0 <= d.get(field, 0) <= 1, field, "use 0 to 1")
-    need(_numbers([d.get("offset", 0)], 1), "offset", "give a number")
-    need(_numbers([d.get("sigma", 1)], 1, positive=True), "sigma", "give a positive number")
-    need(type(d.get("maximum", 1)) is int and d.get("maximum", 1) > 0, "maximum",
-         "give a whole number from 1")
-    for i, level in enumerate(levels):
-        at = f"levels[{i}]"
-        need(isinstance(level, dict), at, "give an object")
-        known(level, {"stride", "anchors", *_PARTS}, f"{at}.")
-        stride, anchors = level.get("stride"), level.get("anchors", [[1, 1]])
-        need(_numbers([stride], 1, positive=True) or _numbers(stride, 2, positive=True),
-             f"{at}.stride", "give pixels, or [y, x]")
-        need(isinstance(anchors, list) and bool(anchors)
-             and all(_numbers(a, 2, positive=True) for a in anchors),
-             f"{at}.anchors", "give a list of [width, height] in pixels")
-        for part in _PARTS:
-            need(isinstance(level.get(part), str) or (part not in level and part not in _PARTS[:2]),
-                 f"{at}.{part}", "give the name of a tensor")
-        for part in _PARTS[2:]:
-            need((part in level) == (part in levels[0]), f"{at}.{part}",
-                 "give it for all levels or none")
-    tensors = [t for _, _, t in _heads(d)]
-    need(len(set(tensors)) == len(tensors), "levels", "name each tensor once")
+    if parse(dict(description), f"{name}: postprocess") is None:
+        fault(f"{name}: postprocess.kind", f"{description.get('kind')!r} is unknown; use detection")
+    tensors = [t for _, _, t in _heads(description)]
+    if len(set(tensors)) < len(tensors):
+        fault(f"{name}: postprocess.levels", "a tensor stands there twice; name each once")
     if model is not None:
-        _check_tensors(d, model, name)
+        _check_tensors(description, model, name)
 
 
 def _heads(description: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
     """Level, part and tensor of each head, in the order of the description."""
     for i, level in enumerate(description["levels"]):
-        yield from ((i, part, level[part]) for part in level if part in _PARTS)
+        yield from ((i, part, level[part]) for part in level if part in ROLES)
 
 
 def score_tensors(description: Mapping[str, Any]) -> list[str]:

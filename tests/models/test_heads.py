@@ -247,19 +247,22 @@ def test_what_does_not_fold(kind, message):
 
 
 @pytest.mark.parametrize("field, value, message", [
-    ("kind", "poetry", "postprocess.kind is unusable; use detection"),
-    ("threshold", 1, "postprocess.threshold is unusable; there are agnostic"),
+    ("kind", "poetry", "postprocess.kind: 'poetry' is unknown; use detection"),
+    ("threshold", 1, "postprocess.threshold: no such field; there are kind, labels"),
     ("labels", [], "postprocess.labels"), ("labels", None, "postprocess.labels"),
-    ("levels", {}, "postprocess.levels"), ("levels", [3], r"levels\[0\] is unusable; give an obj"),
-    ("box", "ssd", "postprocess.box is"), ("box", {"kind": "ball"}, "ssd, grid, yolo, distance"),
-    ("box", {"kind": "grid", "variances": [1, 1]}, r"postprocess\.box\.variances is unusable"),
-    ("box", {"kind": "ssd", "variances": [1]}, "give two positive numbers"),
-    ("box", {"kind": "distance", "function": "log"}, "use linear, relu or exp"),
+    ("levels", {}, "postprocess.levels"), ("levels", [3], r"levels\[0\]: 3 is not an object"),
+    ("box", "ssd", "postprocess.box: 'ssd' is not an object"),
+    ("box", {"kind": "ball"}, "ssd, grid, yolo, distance"),
+    ("box", {"kind": "grid", "variances": [1, 1]}, r"postprocess\.box\.variances: no such field"),
+    ("box", {"kind": "ssd", "variances": [1]}, "is not a pair of numbers"),
+    ("box", {"kind": "distance", "function": "log"}, "choose one of: linear, relu, exp"),
     ("score", "softmax", "give one label, or use sigmoid"), ("score", "max", "sigmoid, softmax"),
-    ("nms", "hard", "greedy, soft_linear, soft_gaussian, diou"), ("clip", 1, "use true or false"),
-    ("agnostic", "no", "use true or false"), ("score_threshold", 1.5, "use 0 to 1"),
-    ("nms_threshold", "a", "use 0 to 1"), ("offset", [0], "give a number"),
-    ("sigma", 0, "positive number"), ("maximum", 2.5, "whole number"), ("maximum", 0, "from 1"),
+    ("nms", "hard", "greedy, soft_linear, soft_gaussian, diou"),
+    ("clip", 1, "neither true nor false"),
+    ("agnostic", "no", "neither true nor false"), ("score_threshold", 1.5, "from 0 to 1"),
+    ("nms_threshold", "a", "from 0 to 1"), ("offset", [0], "no number"),
+    ("sigma", 0, "no number of 1e-06 or more"),
+    ("maximum", 2.5, "no count of boxes"), ("maximum", 0, "no count of boxes"),
 ])
 def test_bad_descriptions(field, value, message):
     with pytest.raises(FalconetError, match=message):
@@ -267,11 +270,12 @@ def test_bad_descriptions(field, value, message):
 
 
 @pytest.mark.parametrize("field, value, message", [
-    ("stride", 0, r"levels\[1\]\.stride is unusable; give pixels"),
-    ("stride", [8], "stride"), ("anchors", [], "list of .width, height."),
-    ("anchors", [[8, 0]], "anchors"), ("box", None, r"levels\[1\]\.box is unusable; give the name"),
-    ("objectness", None, "objectness is unusable"), ("mask", "m", r"levels\[1\]\.mask is unusable"),
-    ("landmark", "box.0", "give it for all levels or none"), ("class", "box.1", "each tensor once"),
+    ("stride", 0, r"levels\[1\]\.stride: 0 is no number of 1 or more"),
+    ("stride", [8], "stride"), ("anchors", [], "must be a list with something in it"),
+    ("anchors", [[8, 0]], "anchors"), ("box", None, r"levels\[1\]\.box: None is not a text"),
+    ("objectness", None, "objectness: None is not a text"),
+    ("mask", "m", r"levels\[1\]\.mask: no such field"),
+    ("landmark", "box.0", "name a tensor in all or in none"), ("class", "box.1", "name each once"),
     ("class", "clas.1", r"levels\[1\]\.class: there is no tensor 'clas.1'; there are .*class\.1"),
     ("class", "class.1.act", "is the result of a Sigmoid; name its input 'class.1.rows'"),
     ("class", "stage1", r"'stage1' is \[1, 8, 4, 6\] where the description says \[1, 3, 4, 6\]"),
@@ -288,7 +292,7 @@ def test_bad_levels(field, value, message):
 
 @pytest.mark.parametrize("text, message", [
     ("{", r"heads\.json: not a JSON file"), ("[]", r"heads\.json: not a JSON object"),
-    ("{}", r"heads\.json: postprocess\.labels is unusable"),
+    ("{}", r"heads\.json: postprocess\.labels: it is missing"),
 ])
 def test_bad_files(text, message, tmp_path):
     with pytest.raises(FalconetError, match=r"heads\.json: No such file"):

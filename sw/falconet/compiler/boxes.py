@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.compiler.graph import Graph, Tensor
-from falconet.compiler.heads import Head, Level, fault, parse
-from falconet.isa import Arch, Mark, Scan, Suppression
+from falconet.isa import Arch, Mark, Scan
+from falconet.isa.heads import Head, Level, fault, parse
 
 __all__ = ["describe"]
 
@@ -42,10 +42,6 @@ def describe(graph: Graph, arch: Arch) -> dict[str, Any] | None:
             _refuse("postprocess.kind", f"{post['kind']!r} is unknown to the machine; describe the "
                                         "head as 'detection'")
         return None
-    modes = [m.name.lower() for m in Suppression]
-    if head.nms not in modes:
-        _refuse("postprocess.nms", f"'{head.nms}' is none of the machine's modes; choose one of: "
-                                   f"{', '.join(modes)}")
     if head.score == "softmax":
         _refuse("postprocess.score", "'softmax' takes two logits an anchor; quantise with "
                 "'falconet quantize', which folds the two logits into one")
@@ -101,9 +97,6 @@ def _points(head: Head, graph: Graph) -> int:
     found = 0
     for level in head.levels:
         name = level.tensors.get("landmark")
-        if (name is None) != ("landmark" not in head.levels[0].tensors):
-            fault(f"{level.field}.landmark", "landmarks are in some levels and not in others; name "
-                                             "a tensor in all or in none")
         if name is None:
             continue
         if not found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from falconet.compiler.heads import fault
+from falconet.isa.heads import fault
 
 __all__ = ["cut"]
 

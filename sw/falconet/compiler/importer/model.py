@@ -12,9 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from falconet.compiler.heads import parse
 from falconet.compiler.importer.cut import cut
 from falconet.isa import FalconetError
+from falconet.isa.heads import parse
 
 __all__ = ["Model", "OnnxNode", "describe_heads", "evaluate", "load", "read"]
 

@@ -1,7 +1,8 @@
 """The description of a detection head: JSON in, checked values out.
 
 The form is that of kind ``"detection"`` in ``falconet_models.metadata``. Here it is looked at by
-itself; :mod:`falconet.compiler.boxes` holds it against the network and the machine.
+itself; :mod:`falconet_models.heads` holds it against an ONNX model, :mod:`falconet.compiler.boxes`
+against the integer network and the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from falconet.isa import FalconetError
+from falconet.isa.errors import FalconetError
+from falconet.isa.instructions import Suppression
 
 __all__ = ["ROLES", "Head", "Level", "fault", "parse"]
 
@@ -151,13 +153,20 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
         labels=tuple(labels), levels=levels, box=kind, variances=variances, function=function,
         score=o.name("score", "sigmoid", ("sigmoid", "softmax")),
         offset=o.number("offset", 0.5, -16, 16), clip=o.flag("clip"),
-        nms=o.name("nms", "greedy"),
+        nms=o.name("nms", "greedy", tuple(m.name.lower() for m in Suppression)),
         agnostic=o.flag("agnostic"), maximum=maximum,
         score_threshold=o.number("score_threshold", 0.5, 0, 1),
         nms_threshold=o.number("nms_threshold", 0.45, 0, 1),
         sigma=o.number("sigma", 0.5, 1e-6),
     )
     o.close()
+    if head.score == "softmax" and len(labels) > 1:
+        fault(f"{field}.score", "'softmax' is one class against the background, not "
+                                f"{len(labels)}; give one label, or use sigmoid")
+    for level in levels:
+        if ("landmark" in level.tensors) != ("landmark" in levels[0].tensors):
+            fault(f"{level.field}.landmark", "landmarks are in some levels and not in others; name "
+                                             "a tensor in all or in none")
     return head
 
 

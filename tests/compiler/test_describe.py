@@ -9,14 +9,14 @@ import pytest
 from detectors import detector
 
 from falconet.compiler import compile_graph
-from falconet.compiler.heads import parse
 from falconet.isa import FalconetError, preset
+from falconet.isa.heads import parse
 
 MISSING = object()
 DESCRIPTION: dict[str, Any] = {
     "kind": "detection", "labels": ["cat", "dog"], "score": "sigmoid",
     "levels": [
-        {"stride": 8, "class": "c0", "box": "b0"},
+        {"stride": 8, "class": "c0", "box": "b0", "landmark": "l0"},
         {"stride": [8, 16], "anchors": [[10, 20], [30, 40.5]], "class": "c1", "box": "b1",
          "objectness": "o1", "landmark": "l1"},
     ],
@@ -47,6 +47,7 @@ def test_what_is_read() -> None:
     assert second.stride == (16, 8) and second.anchors == ((10, 20), (30, 40.5))
     assert head.tensors() == [
         ("postprocess.levels[0].class", "c0"), ("postprocess.levels[0].box", "b0"),
+        ("postprocess.levels[0].landmark", "l0"),
         ("postprocess.levels[1].class", "c1"), ("postprocess.levels[1].box", "b1"),
         ("postprocess.levels[1].objectness", "o1"), ("postprocess.levels[1].landmark", "l1")]
 
@@ -83,7 +84,9 @@ def test_other_kinds_are_none_of_ours(other: Any) -> None:
     ("box.function", "exp", "postprocess.box.function: no such field"),
     ("box.variances", [0.1, True], "postprocess.box.variances: True is no number"),
     ("score", "softplus", "postprocess.score: 'softplus' is unknown"),
-    ("nms", 3, "postprocess.nms: 3 is not a text"),
+    ("nms", "softer", "nms: 'softer' is unknown; .* greedy, soft_linear, soft_gaussian, diou"),
+    ("score", "softmax", "postprocess.score: 'softmax' is one class against the background, not 2"),
+    ("levels.1.landmark", MISSING, r"levels\[1\].landmark: landmarks are in some levels and not"),
     ("clip", 1, "postprocess.clip: 1 is neither true nor false"),
     ("maximum", 0, "postprocess.maximum: 0 is no count"),
     ("maximum", True, "postprocess.maximum: True is no count"),
@@ -101,7 +104,6 @@ def test_faults(path: str, value: Any, why: str) -> None:
 
 @pytest.mark.parametrize(("path", "value", "why"), [
     ("kind", "pose", "postprocess.kind: 'pose' is unknown"),
-    ("nms", "softer", "postprocess.nms: 'softer' .* greedy, soft_linear, soft_gaussian, diou"),
     ("score", "softmax", "postprocess.score: .*'falconet quantize', which folds the two logits"),
     ("maximum", 33, "postprocess.maximum: 'tiny' has room for 32 boxes with landmarks, not 33"),
     ("levels.0.stride", 6000, r"postprocess.levels\[0\].stride: 6000 pixels; use at most 4095"),
@@ -110,7 +112,7 @@ def test_faults(path: str, value: Any, why: str) -> None:
 ])
 def test_beyond_the_machine(path: str, value: Any, why: str) -> None:
     """Refused with the way out, and done on the host."""
-    graph = detector(points=3)
+    graph = detector(points=3, classes=1)
     graph.meta["postprocess"] = changed(path, value, graph.meta["postprocess"])
     with pytest.raises(FalconetError, match=why) as caught:
         compile_graph(graph, preset("tiny"))
