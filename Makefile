@@ -85,7 +85,7 @@ report: $(READY)
 
 performance: $(READY)
 	@$(RUN) falconet bench mobilenetv2 --preset $(PRESET) --images 3 --markdown docs/performance.md
-	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 3 --markdown docs/performance.md
+	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 5 --markdown docs/performance.md
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy mobilenetv2 --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md

@@ -17,7 +17,8 @@ from PIL import Image
 from falconet.isa import FalconetError
 
 __all__ = [
-    "CALIBRATION", "TEST", "calibration_images", "composite", "faces", "photograph", "test_images",
+    "CALIBRATION", "COMPOSITES", "TEST", "calibration_images", "composite", "faces", "photograph",
+    "test_images",
 ]
 
 Image8 = NDArray[np.uint8]
@@ -37,6 +38,12 @@ CALIBRATION = {
 }
 """What the quantiser may see: name and file."""
 
+COMPOSITES = {
+    "faces_small": ("rocket", 1, 28), "faces_medium": ("rocket", 2, 48),
+    "faces_large": ("coffee", 1, 95),
+}
+"""Test faces on a test photograph, 320 x 320: its name, a seed, and the size of a face."""
+
 _FACES = {"calibration": slice(0, 50), "test": slice(50, 100)}
 
 
@@ -50,10 +57,14 @@ def _file(name: str) -> Path:
 
 
 def photograph(name: str) -> Image8:
-    """One of the photographs named in ``TEST`` and ``CALIBRATION``: uint8 [H, W, 3], R, G, B."""
+    """One of those named in ``TEST``, ``CALIBRATION``, ``COMPOSITES``: uint8 [H, W, 3], R, G, B."""
+    if name in COMPOSITES:
+        on, seed, side = COMPOSITES[name]
+        return composite(photograph(on), faces("test"), (320, 320), seed=seed, side=side)
     files = {**TEST, **CALIBRATION}
     if name not in files:
-        raise FalconetError(f"photograph '{name}' is unknown; use one of {', '.join(files)}")
+        known = ", ".join([*files, *COMPOSITES])
+        raise FalconetError(f"photograph '{name}' is unknown; use one of {known}")
     with Image.open(_file(files[name])) as picture:
         return np.asarray(picture.convert("RGB"))
 
@@ -131,13 +142,5 @@ def calibration_images(model: str, count: int = 32) -> dict[str, Image8]:
 
 def test_images(model: str) -> dict[str, Image8]:
     """What figures for ``model`` are reported on, by name."""
-    if model != "retinaface":
-        return {name: photograph(name) for name in TEST}
-    people = faces("test")
-    return {
-        "astronaut": photograph("astronaut"),
-        "faces_small": composite(photograph("rocket"), people, (320, 320), seed=1, side=28),
-        "faces_medium": composite(photograph("rocket"), people, (320, 320), seed=2, side=48),
-        "faces_large": composite(photograph("coffee"), people, (320, 320), seed=1, side=95),
-        "coffee": photograph("coffee"),
-    }
+    names = ("astronaut", *COMPOSITES, "coffee") if model == "retinaface" else TEST
+    return {name: photograph(name) for name in names}

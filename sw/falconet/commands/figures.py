@@ -52,11 +52,15 @@ def measure(model: str, preset_name: str | None, images: int
         compile_s = round(time.perf_counter() - began, 2)
     devices = {d: make_device(d, program) for d in DeviceName}
     first: Any = None
-    different = []
+    different, crowds = [], {}
     for name, image in _photographs(images, program).items():
         inputs = network_input(program, image).as_dict()
         found = {d: run_on(d, device, inputs) for d, device in devices.items()}
-        first = first or found[DeviceName.rtl]
+        rtl = found[DeviceName.rtl]
+        first = first or rtl
+        if rtl.detections is not None:
+            boxes = rtl.detections
+            crowds[name] = rtl.busy["DETECT"], boxes.candidates, len(boxes.records)
         for d, result in found.items():
             try:
                 require_same(found[DeviceName.golden], result, LABELS[d])
@@ -64,7 +68,7 @@ def measure(model: str, preset_name: str | None, images: int
                 different.append(f"{name}: {e}")
     return {**figures(program, first), "equal": not different, "different": different,
             "compile_s": compile_s, "simulate_s": round(first.seconds, 2),
-            "images": images}, program, first
+            "images": images, "crowds": crowds}, program, first
 
 
 def figures(program: Program, run: Any) -> dict[str, Any]:
@@ -124,6 +128,8 @@ def headline(found: dict[str, Any]) -> list[str]:
             f"detect engine: {detect['busy']:,} cycles ({parts}) for {detect['candidates']:,} "
             f"candidates and {detect['boxes']:,} boxes; {detect['alone']:,} of all cycles are its "
             "own, not hidden behind other layers")
+        boxes += [f"on {name}: {busy:,} cycles for {seen:,} candidates and {kept:,} boxes"
+                  for name, (busy, seen, kept) in list(found.get("crowds", {}).items())[1:]]
     return [
         f"{found['model']}: {found['macs'] / 1e6:.1f} M MACs, {found['cycles']:,} cycles, "
         f"{found['utilisation']:.1%} of {found['mac_per_cycle']} MAC/cycle, "

@@ -59,9 +59,12 @@ def speed_lines(program: Program, result: Any) -> list[str]:
     arch = program.arch
     macs = sum(int(layer["macs"]) for layer in program.header["layers"])
     share = macs / (cycles * arch.macs_per_cycle)
+    detect = [f"detect engine: {result.busy['DETECT']:,} cycles of these"] * (
+        result.detections is not None)
     return [
         f"{cycles:,} cycles, {share:.1%} of {arch.macs_per_cycle} MAC/cycle, "
         f"{arch.clock_mhz * 1e6 / cycles:.1f} frames/s",
+        *detect,
         f"at {arch.clock_mhz:g} MHz, preset {arch.name}; {DdrModel(clock_mhz=arch.clock_mhz)}; "
         "simulated, not silicon",
     ]

@@ -163,7 +163,7 @@ def program_of(
 
 
 def image_of(name: str) -> NDArray[np.uint8]:
-    """A picture file, or a photograph of scikit-image by name (``astronaut``): uint8 [H, W, 3]."""
+    """A picture file, or a test photograph by name (``faces_small``): uint8 [H, W, 3]."""
     path = Path(name)
     if path.is_dir() or (not path.is_file() and (path.suffix or "/" in name)):
         raise FalconetError(f"{name}: no such picture; give a file or a name such as 'astronaut'")
