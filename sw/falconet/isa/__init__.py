@@ -1,6 +1,7 @@
 """The contract between compiler, simulators, hardware and driver. Standard library only."""
 
 from falconet.isa.arch import ISA_VERSION, PRESETS, Arch, preset
+from falconet.isa.boards import BOARDS, Board, Host, board
 from falconet.isa.container import Program
 from falconet.isa.errors import FalconetError
 from falconet.isa.fields import (
@@ -40,10 +41,10 @@ from falconet.isa.registers import (
 from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift, unpack_pair
 
 __all__ = [
-    "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Control", "Dst",
-    "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Instruction", "Load",
+    "BOARDS", "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Board", "Control",
+    "Dst",    "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host", "Instruction", "Load",
     "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment", "Src", "Status", "Store",
     "Suppress", "Suppression", "Window",
-    "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
+    "board", "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
     "register", "round_half_even_shift", "unpack_pair",
 ]

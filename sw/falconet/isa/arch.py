@@ -171,6 +171,7 @@ PRESETS: dict[str, Arch] = {
             "tiny", lanes=8, bank_words=512, weight_words=256, vector_words=256, candidates=64,
             queue_depth=8, clock_mhz=100.0,
         ),
+        Arch("aup-zu3", bank_words=4096, weight_words=1024, clock_mhz=150.0),
     )
 }
 

@@ -1,0 +1,79 @@
+"""Boards: the chip, the machine in it, and where the host finds its registers and memory."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from falconet.isa.arch import PRESETS, Arch
+from falconet.isa.errors import FalconetError
+
+__all__ = ["BOARDS", "Board", "Host", "board"]
+
+
+class Host(str, enum.Enum):
+    """Who drives the machine."""
+
+    ZYNQ7 = "Zynq-7000"  # the PS7 block: registers at GP0, memory at HP0 and HP1
+    ZYNQMP = "Zynq UltraScale+"  # the PS8 block: registers at HPM0_FPD, memory at HP0 and HP1
+    UART = "UART"  # a computer at the other end of a serial line; memory on the chip
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board.
+
+    Parameters
+    ----------
+    name, title:
+        As commands and as people call it.
+    host:
+        Who drives the machine.
+    preset:
+        The machine on it, a name of ``PRESETS``.
+    part:
+        The chip as its tools call it.
+    registers, span:
+        Address of the registers as the host sees them, and bytes that belong to them.
+    memory, memory_bytes:
+        First address of the memory on the chip and its size; 0 where the board's DDR is used.
+    clock_mhz:
+        Clock of the machine.
+    """
+
+    name: str
+    title: str
+    host: Host
+    preset: str
+    part: str
+    registers: int
+    clock_mhz: float
+    span: int = 0x1_0000
+    memory: int = 0
+    memory_bytes: int = 0
+
+    @property
+    def arch(self) -> Arch:
+        return PRESETS[self.preset]
+
+
+BOARDS: dict[str, Board] = {
+    b.name: b
+    for b in (
+        Board("pynq-z2", "TUL PYNQ-Z2", Host.ZYNQ7, "pynq-z2", "xc7z020clg400-1", 0x43C0_0000,
+              125.0),
+        Board("pynq-z1", "Digilent PYNQ-Z1", Host.ZYNQ7, "pynq-z2", "xc7z020clg400-1",
+              0x43C0_0000, 125.0),
+        Board("aup-zu3", "Real Digital AUP-ZU3", Host.ZYNQMP, "aup-zu3", "xczu3eg-sfvc784-2-e",
+              0xA000_0000, 150.0),
+    )
+}
+
+
+def board(name: str) -> Board:
+    """The board called ``name``; an unknown name is refused with the list of known ones."""
+    try:
+        return BOARDS[name]
+    except KeyError:
+        known = ", ".join(BOARDS)
+        raise FalconetError(f"board '{name}' is unknown; choose one of: {known}") from None
