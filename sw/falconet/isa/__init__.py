@@ -41,10 +41,10 @@ from falconet.isa.registers import (
 from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift, unpack_pair
 
 __all__ = [
-    "BOARDS", "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Board", "Control",
-    "Dst",    "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host", "Instruction", "Load",
-    "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment", "Src", "Status", "Store",
-    "Suppress", "Suppression", "Window",
+    "BOARDS", "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Board",
+    "Control", "Dst", "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host",
+    "Instruction", "Load", "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment",
+    "Src", "Status", "Store", "Suppress", "Suppression", "Window",
     "board", "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
     "register", "round_half_even_shift", "unpack_pair",
 ]
