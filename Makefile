@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw
 
-.PHONY: help setup sim test check cosim formal verilog synth bench report performance docs clean
+.PHONY: help setup sim test check cosim formal verilog synth bench report performance wheel docs clean
 
 help:
 	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make performance  measure again what docs/performance.md says'
+	@echo 'make wheel     driver, notebook, program and photographs for the board, in one file'
 	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
 	@echo 'make setup     the environment in $(VENV); the others do it when needed'
 	@echo 'make clean     remove what was built; $(VENV) stays'
@@ -91,6 +92,12 @@ performance: $(READY)
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md
+
+# What a board needs besides the bitstream: driver, notebook, program, photographs.
+wheel: $(READY)
+	@$(RUN) falconet samples
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
+	@ls build/wheel/*.whl
 
 docs: $(READY)
 	@$(RUN) python -m falconet.isa.docs

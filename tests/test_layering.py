@@ -17,6 +17,7 @@ LAYERS: dict[str, tuple[str, set[str], set[str] | None]] = {
     "isa": ("sw/falconet/isa", {"falconet.isa"}, set()),
     "compiler": ("sw/falconet/compiler", {"falconet.isa", "falconet.compiler"}, None),
     "runtime": ("sw/falconet/runtime", {"falconet.isa", "falconet.runtime"}, {"numpy", "pynq"}),
+    "samples": ("sw/falconet/samples", {"falconet.isa", "falconet.samples"}, set()),
     "hw": ("hw/falconet_hw", {"falconet.isa", "falconet_hw"},
            {"amaranth", "amaranth_boards", "numpy"}),
     "models": ("models/falconet_models", {"falconet.isa", "falconet_models"}, None),

@@ -12,6 +12,7 @@ from falconet.commands import (
     figures,
     inspection,
     running,
+    samples,
     worst_case,
 )
 
@@ -26,5 +27,6 @@ app = typer.Typer(
 )
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
+    samples,
 ):
     group.register(app)
