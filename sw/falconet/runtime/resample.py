@@ -15,7 +15,7 @@ __all__ = ["resample"]
 _BITS = 22  # of fraction in a coefficient: 255 * 2**22 fits an int32
 
 
-def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     """Source indices and coefficients [n_out, taps] of a triangle filter.
 
     The triangle is one source pixel wide to each side, or one target pixel if that is wider, so
@@ -24,13 +24,14 @@ def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     scale = n_in / n_out
     support = max(scale, 1.0)
     centre = (np.arange(n_out) + 0.5) * scale
-    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    last = np.minimum((centre + support + 0.5).astype(np.int64), n_in)
+    first = np.maximum((centre - support + 0.5).astype(np.intp), 0)
+    last = np.minimum((centre + support + 0.5).astype(np.intp), n_in)
     index = first[:, None] + np.arange(int((last - first).max()))
     weight = np.maximum(1 - np.abs((index - centre[:, None] + 0.5) / support), 0)
     weight[index >= last[:, None]] = 0
     weight /= weight.sum(1, keepdims=True)
-    return np.minimum(index, n_in - 1), (weight * (1 << _BITS) + 0.5).astype(np.int32)
+    # np.take on a 32-bit processor takes no wider index than its own.
+    return np.minimum(index, n_in - 1).astype(np.intp), (weight * (1 << _BITS) + 0.5).astype(np.int32)
 
 
 def _along(image: NDArray[np.uint8], axis: int, size: int) -> NDArray[np.uint8]:
