@@ -14,13 +14,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 from falconet.isa import Arch, Engine, FalconetError, build_folder
 
-__all__ = ["build_library", "machine_library", "source_key"]
+__all__ = ["build_library", "cached_verilog", "machine_library", "source_key"]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR_FLAGS = (
@@ -93,13 +93,18 @@ def _say(text: str) -> None:
     print(f"falconet: {text}", file=sys.stderr, flush=True)
 
 
-def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
+def build_library(
+    verilog: Path, name: str, *, lanes: int, trace: bool, around: Path | None = None,
+    top: str | None = None,
+) -> Path:
     """The shared library of a machine with the ports of ``falconet_hw.top``, built if need be.
 
     Parameters
     ----------
     verilog:
         A file with one top module.
+    around, top:
+        A file with modules around it, and which of them has the ports.
     name:
         Goes into the directory's name and the progress lines.
     lanes, trace:
@@ -117,7 +122,8 @@ def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
         f"-DFALCONET_TRACE={int(trace)}",
     )
     key = _digest(
-        verilog.read_bytes(), HARNESS.read_bytes(), version, compiler, _processor(),
+        verilog.read_bytes(), around.read_bytes() if around else b"", top or "",
+        HARNESS.read_bytes(), version, compiler, _processor(),
         *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
     )
     folder = build_folder() / "rtl" / f"{name}-{key}"
@@ -133,6 +139,7 @@ def build_library(verilog: Path, name: str, *, lanes: int, trace: bool) -> Path:
         _say(f"building the simulated machine '{name}' (once; a minute or two)")
         _run(
             [str(root / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "-Mdir", str(folder / "cpp"),
+             *(("--top-module", top) if top else ()), *([str(around)] if around else ()),
              str(verilog)],
             log, "Verilator", VERILATOR_ROOT=str(root),
         )
@@ -160,32 +167,37 @@ def _compile(compiler: str, include: Path, folder: Path, defines: tuple[str, ...
     part.replace(folder / "machine.so")
 
 
-def source_key(arch: Arch) -> str:
-    """Names the Verilog that ``falconet_hw`` would write for ``arch``: a hash of its sources."""
+def source_key(name: str) -> str:
+    """Names the Verilog that ``falconet_hw`` would write of ``name``: a hash of its sources."""
     import falconet.isa
     import falconet_hw
 
-    parts: list[bytes | str] = [f"{arch.hash:08x}", _version("amaranth")]
+    parts: list[bytes | str] = [name, _version("amaranth")]
     for package in (falconet.isa, falconet_hw):
         for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             parts += [path.name, path.read_bytes()]
     return _digest(*parts)
 
 
-def machine_library(arch: Arch) -> Path:
-    """The library of ``falconet_hw``'s machine, with trace; Verilog is written if need be."""
-    path = build_folder() / "rtl" / f"{arch.name}-{source_key(arch)}.v"
+def cached_verilog(name: str, key: str, write: Callable[[Path], None]) -> Path:
+    """The file that ``write`` makes, made if need be; ``key`` is that of :func:`source_key`."""
+    path = build_folder() / "rtl" / f"{name}-{key}.v"
     if not path.exists():
         with _locked(path.with_suffix(".lock")):
             if not path.exists():
-                _write(arch, path)
-    return build_library(path, arch.name, lanes=arch.lanes, trace=True)
+                _say(f"writing the Verilog of '{name}'")
+                part = path.with_suffix(".part")
+                write(part)
+                part.replace(path)
+    return path
 
 
-def _write(arch: Arch, path: Path) -> None:
-    from falconet_hw.verilog import write_verilog
+def machine_library(arch: Arch) -> Path:
+    """The library of ``falconet_hw``'s machine, with trace; Verilog is written if need be."""
+    def write(path: Path) -> None:
+        from falconet_hw.verilog import write_verilog
 
-    _say(f"writing the Verilog of '{arch.name}'")
-    part = path.with_suffix(".part")
-    write_verilog(arch, part, trace=True)
-    part.replace(path)
+        write_verilog(arch, path, trace=True)
+
+    verilog = cached_verilog(arch.name, source_key(f"{arch.hash:08x}"), write)
+    return build_library(verilog, arch.name, lanes=arch.lanes, trace=True)
