@@ -104,9 +104,9 @@ class AxiToLite(Component):
             m.d.sync += [busy.eq(1), axi.bid.eq(axi.awid)]
         with m.If(busy & axi.wvalid & ~waiting & ~axi.bvalid):
             m.d.sync += [asked.eq(1), given.eq(1), waiting.eq(1)]
-        with m.If(lite.awready):
+        with m.If(asked & lite.awready):
             m.d.sync += asked.eq(0)
-        with m.If(lite.wready):
+        with m.If(given & lite.wready):
             m.d.sync += given.eq(0)
         with m.If(beat):
             m.d.sync += [waiting.eq(0), axi.bvalid.eq(axi.wlast)]
