@@ -85,7 +85,8 @@ def _module(parent: ElementTree.Element, name: str, kind: str, vlnv: str,
     version = vlnv.rsplit(":", 1)[1]
     module = ElementTree.SubElement(
         parent, "MODULE", FULLNAME=f"/{name}", HWVERSION=version, INSTANCE=name,
-        IPTYPE="PERIPHERAL", IS_ENABLE="1", MODCLASS="PERIPHERAL", MODTYPE=kind, VLNV=vlnv,
+        IPTYPE="PERIPHERAL", IS_ENABLE="1", IS_PL="TRUE" if name == IP else "FALSE",
+        MODCLASS="PERIPHERAL", MODTYPE=kind, VLNV=vlnv,
     )
     _parameters(module, parameters)
     ElementTree.SubElement(module, "PORTS")
