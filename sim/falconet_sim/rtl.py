@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, Engine, FalconetError, Program
+from falconet.runtime.bus import Wake
 from falconet.runtime.detections import Options
 from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
@@ -34,7 +35,7 @@ def write_dtype(lanes: int) -> np.dtype[Any]:
 
 
 class SimBuffer:
-    """A piece of the simulated memory (falconet.runtime.driver.Buffer); it needs no flushing."""
+    """A piece of the simulated memory (falconet.runtime.bus.Buffer); it needs no flushing."""
 
     def __init__(self, board: SimBoard, offset: int, nbytes: int) -> None:
         self._board, self.offset, self.nbytes = board, offset, nbytes
@@ -66,6 +67,7 @@ class SimBoard:
     """
 
     CHUNK = 200_000  # cycles between two looks at the keyboard
+    PAUSE = 1_000  # cycles between two looks at STATUS
 
     def __init__(
         self, library: Path, ddr: DdrModel, *, lanes: int, memory_bytes: int = 256 << 20,
@@ -115,13 +117,26 @@ class SimBoard:
     def write_register(self, offset: int, value: int) -> None:
         self._check(self._lib.falconet_write(self._sim, offset, int(value)))
 
-    def wait(self, seconds: float) -> bool:
-        """Run until the interrupt, at most CHUNK cycles; False if the machine stands still."""
-        done = self._lib.falconet_run(self._sim, min(self.CHUNK, self._stall))
+    @property
+    def has_interrupt(self) -> bool:
+        return True
+
+    def wait(self, seconds: float) -> Wake:
+        """Run until the interrupt, at most CHUNK cycles."""
+        return self._run(min(self.CHUNK, self._stall))
+
+    def pause(self) -> Wake:
+        """Run for PAUSE cycles."""
+        return self._run(self.PAUSE)
+
+    def _run(self, cycles: int) -> Wake:
+        done = self._lib.falconet_run(self._sim, cycles)
         self._check(done >= 0)
         if done:
             self.interrupt_cycle = self.cycle
-        return bool(done) or self.cycle - self._lib.falconet_active(self._sim) < self._stall
+            return Wake.INTERRUPT
+        still = self.cycle - self._lib.falconet_active(self._sim) >= self._stall
+        return Wake.STALLED if still else Wake.TIMEOUT
 
     @property
     def cycle(self) -> int:

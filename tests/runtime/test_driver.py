@@ -21,6 +21,7 @@ from falconet.isa import (
     Segment,
     preset,
 )
+from falconet.runtime.bus import Wake
 from falconet.runtime.detections import Options
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
@@ -72,7 +73,7 @@ class FakeBus:
         self.values = {"ID": MAGIC, "ISA_VERSION": ISA_VERSION, "ARCH_HASH": TINY.hash} | values
         self.log: list[tuple[str, int]] = []
         self.outcome: dict[str, int] | None = None
-        self.patience, self.hopeless = 3, False
+        self.patience, self.hopeless, self.has_interrupt = 3, False, True
 
     def read_register(self, offset: int) -> int:
         return self.values.get(self.names[offset].name, 0)
@@ -89,13 +90,17 @@ class FakeBus:
         else:
             self.values[r.name] = int(value)
 
-    def wait(self, seconds: float) -> bool:
-        assert seconds > 0
+    def wait(self, seconds: float) -> Wake:
+        assert seconds > 0 and self.values["IRQ_ENABLE"]
+        done = self.pause()
+        return Wake.INTERRUPT if done is Wake.TIMEOUT and not self.patience else done
+
+    def pause(self) -> Wake:
         self.patience -= 1
         if self.patience:
-            return not self.hopeless
+            return Wake.STALLED if self.hopeless else Wake.TIMEOUT
         self.values |= self.outcome if self.outcome is not None else self.compute()
-        return True
+        return Wake.TIMEOUT
 
     def compute(self) -> dict[str, int]:
         machine = Machine(self.program)
@@ -241,11 +246,11 @@ def test_errors_are_explained() -> None:
     assert "OPCODE: instruction 3 (" in fails(ErrorCode.OPCODE, 3)
     assert "a field out of range" in fails(ErrorCode.FIELD, 0)
     assert "is END" in fails(ErrorCode.NO_END, 0)
-    # Instruction 0 loads segment INPUT, whose buffer is the second.
-    text = fails(ErrorCode.READ, 0x1010_0040)
-    assert "0x10100040 (byte 64 of segment INPUT) could not be read, by instruction 0 (LOAD" in text
+    # Instruction 0 loads segment INPUT, whose buffer is the third.
+    text = fails(ErrorCode.READ, 0x1020_0040)
+    assert "0x10200040 (byte 64 of segment INPUT) could not be read, by instruction 0 (LOAD" in text
     out = index_of(program, Engine.STORE, -1)
-    assert f"by instruction {out} (STORE" in fails(ErrorCode.WRITE, 0x1020_0000)
+    assert f"by instruction {out} (STORE" in fails(ErrorCode.WRITE, 0x1030_0000)
     assert "in no segment" in fails(ErrorCode.WINDOW, 0xFFFF_0000)
 
 

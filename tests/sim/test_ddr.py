@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from falconet.isa import FalconetError
+from falconet.runtime.bus import Wake
 from falconet_sim.build import build_library
 from falconet_sim.ddr import DdrModel
 from falconet_sim.rtl import BASE, SimBoard
@@ -36,7 +37,7 @@ class Traffic:
             self.board.write_register(register, value)
         start = self.board.cycle
         while self.board.interrupt_cycle < start:
-            assert self.board.wait(1.0)
+            assert self.board.wait(1.0) is not Wake.STALLED
         return self.board.interrupt_cycle - start
 
 
@@ -118,7 +119,7 @@ def test_waiting_ends_when_nothing_moves(library: Path) -> None:
     traffic.board.write_register(FAULTS, 32)
     traffic.board.write_register(CONTROL, 1)
     waited = 0
-    while traffic.board.wait(1.0):
+    while traffic.board.wait(1.0) is not Wake.STALLED:
         waited += 1
         assert waited < 3
 

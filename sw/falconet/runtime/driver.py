@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,56 +25,19 @@ from falconet.isa import (
     Status,
     register,
 )
+from falconet.runtime.bus import Buffer, Bus, Memory, Wake
 from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.diagnosis import explain_error, explain_timeout
-from falconet.runtime.tensors import pack_input, unpack_output
+from falconet.runtime.preprocess import Frame, Preprocessor
+from falconet.runtime.tensors import image_view, pack_input, unpack_output
+from falconet.runtime.vision import Detection, detections_of
+from falconet.runtime.watch import watch
 
-__all__ = ["SIZE_UNIT", "Buffer", "Bus", "Driver", "Memory", "segment_sizes"]
+__all__ = ["SIZE_UNIT", "Driver", "Seen", "Slot", "segment_sizes"]
 
 SIZE_UNIT = 128
 """Sizes of segments are multiples of this (register ``*_SIZE``)."""
-
-
-class Bus(Protocol):
-    """The AXI-Lite registers; offsets as in ``falconet.isa.REGISTERS``."""
-
-    def read_register(self, offset: int) -> int: ...
-
-    def write_register(self, offset: int, value: int) -> None: ...
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the interrupt, at most so long; it may return early.
-
-        False says that waiting on is in vain (a simulated machine that stands still).
-        """
-        ...
-
-
-class Buffer(Protocol):
-    """Contiguous memory that the machine can reach, zero at first."""
-
-    @property
-    def physical_address(self) -> int: ...
-
-    @property
-    def array(self) -> NDArray[np.uint8]:
-        """The bytes; a view, so writing to it is writing to memory."""
-        ...
-
-    def flush(self) -> None:
-        """Make what the processor wrote visible to the machine."""
-        ...
-
-    def invalidate(self) -> None:
-        """Make what the machine wrote visible to the processor."""
-        ...
-
-    def free(self) -> None: ...
-
-
-class Memory(Protocol):
-    def allocate(self, nbytes: int, align: int = 4096) -> Buffer: ...
 
 
 def segment_sizes(program: Program) -> dict[Segment, int]:
@@ -84,11 +49,37 @@ def segment_sizes(program: Program) -> dict[Segment, int]:
     return {s: -(-n // SIZE_UNIT) * SIZE_UNIT for s, n in sizes.items()}
 
 
+@dataclass
+class Slot:
+    """One frame in memory: its segments INPUT and OUTPUT, and what its run said."""
+
+    buffers: dict[Segment, Buffer]
+    cycles: int = 0
+    busy: dict[str, int] = field(default_factory=dict)
+    began: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class Seen:
+    """What the machine saw in a photograph."""
+
+    objects: list[Detection]
+    result: RunResult
+    frame: Frame
+
+
 class Driver:
     """A :class:`~falconet.runtime.device.Device` behind a :class:`Bus` and a :class:`Memory`.
 
     It knows neither board nor simulator. The identity registers are read first: what is not a
-    Falconet machine of this instruction set is refused before anything is written.
+    Falconet machine of this instruction set is refused before anything is written. It is a context
+    manager that gives the memory back.
+
+    A run is four steps, so that those of several frames can overlap: :meth:`stage` writes a slot's
+    inputs, :meth:`start` sets the machine to work on it, :meth:`wait` ends when it has done so,
+    and :meth:`collect` reads the slot's outputs. The machine works on one slot at a time, while
+    others are staged and collected (:mod:`falconet.runtime.stream`).
 
     Parameters
     ----------
@@ -100,18 +91,35 @@ class Driver:
         The machine's description; None looks the register ARCH_HASH up among the presets.
     timeout:
         Seconds that one run may take.
+    waiting:
+        "interrupt"; "poll" looks at STATUS again and again; "auto" waits for the interrupt, and
+        polls if there is none or it does not come.
     """
+
+    PATIENCE = 1.0
+    """Seconds without an interrupt after which STATUS is looked at."""
 
     def __init__(
         self, bus: Bus, memory: Memory, *, name: str = "machine", arch: Arch | None = None,
-        timeout: float = 10.0,
+        timeout: float = 10.0, waiting: str = "auto",
     ) -> None:
+        if waiting not in ("auto", "interrupt", "poll"):
+            raise FalconetError(f"waiting='{waiting}' is unknown; use auto, interrupt or poll")
+        if waiting == "interrupt" and not bus.has_interrupt:
+            raise FalconetError(
+                f"{name}: there is no interrupt to wait for; use waiting='poll', or see "
+                "docs/board.md for the device-tree node"
+            )
         self._bus, self._memory = bus, memory
         self._name, self._timeout = name, timeout
+        self._waiting = waiting if bus.has_interrupt else "poll"
         self._arch = self._identify(arch)
         self._program: Program | None = None
-        self._buffers: dict[Segment, Buffer] = {}
+        self._preprocessor: Preprocessor | None = None
+        self._fixed: dict[Segment, Buffer] = {}  # CODE and WORK
+        self._slots: list[Slot] = []
         self._sizes: dict[Segment, int] = {}
+        self._running: Slot | None = None
 
     @property
     def name(self) -> str:
@@ -126,6 +134,12 @@ class Driver:
         if self._program is None:
             raise FalconetError(f"{self._name}: no program is loaded; call load() first")
         return self._program
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def read(self, name: str) -> int:
         """A register by name."""
@@ -158,6 +172,8 @@ class Driver:
             "bitstream of that preset"
         )
 
+    # ------------------------------------------------------------------ programs and memory
+
     def load(self, program: Program) -> None:
         """Copy the program to memory; refuses one that is made for another machine."""
         if program.arch.hash != self._arch.hash:
@@ -167,61 +183,216 @@ class Driver:
                 f"(0x{self._arch.hash:08x}); compile it for this machine"
             )
         self.close()
-        self._sizes = segment_sizes(program)
-        for s, size in self._sizes.items():
-            if size:
-                self._buffers[s] = self._memory.allocate(size, 4096)
-        code = self._buffers[Segment.CODE]
+        self._sizes, self._program = segment_sizes(program), program
+        try:
+            self._fixed = self._allocate(Segment.CODE, Segment.WORK)
+            self.slot(0)
+        except BaseException:
+            self.close()
+            raise
+        code = self._fixed[Segment.CODE]
         code.array[: len(program.code)] = np.frombuffer(program.code, np.uint8)
-        for buffer in self._buffers.values():
-            buffer.flush()
-        self._program = program
+        code.flush()
+
+    def _allocate(self, *segments: Segment) -> dict[Segment, Buffer]:
+        """Memory for segments that are not empty; all of it, or none."""
+        buffers: dict[Segment, Buffer] = {}
+        try:
+            for s in segments:
+                if size := self._sizes[s]:
+                    buffers[s] = self._memory.allocate(size, 4096)
+                    self._check(s, size, buffers[s])
+                    buffers[s].flush()
+        except BaseException:
+            for buffer in buffers.values():
+                buffer.free()
+            raise
+        return buffers
+
+    def _check(self, segment: Segment, size: int, buffer: Buffer) -> None:
+        at, found = buffer.physical_address, len(buffer.array)
+        wrong = (
+            f"is {found} bytes, {size} are needed" if found < size
+            else f"begins at 0x{at:x}, which is no multiple of 4096" if at % 4096
+            else f"at 0x{at:x} lies above 4 GiB" if at + size > 2**32
+            else ""
+        )
+        if wrong:
+            raise FalconetError(
+                f"{self._name}: the buffer of segment {segment.name} {wrong}; give contiguous "
+                "memory of that size (docs/board.md)")
+
+    def slot(self, index: int) -> Slot:
+        """The memory of one frame, allocated when first asked for."""
+        program = self.program
+        while len(self._slots) <= index:
+            slot = Slot(self._allocate(Segment.INPUT, Segment.OUTPUT))
+            for t in program.header["inputs"]:
+                if t["format"] == "image":  # what lies between the rows
+                    size = int(t["shape"][1]) * int(t["pitch"])
+                    at, zero = int(t["offset"]), np.int8(t["zero_point"])
+                    slot.buffers[Segment.INPUT].array[at : at + size] = zero.view(np.uint8)
+            self._slots.append(slot)
+        return self._slots[index]
 
     def close(self) -> None:
         """Give the memory back; load() is needed before the next run()."""
-        for buffer in self._buffers.values():
-            buffer.free()
-        self._buffers, self._program = {}, None
+        if self._running is not None:
+            self._running = None
+            self.write("CONTROL", Control.RESET)
+        for buffers in (self._fixed, *(s.buffers for s in self._slots)):
+            for buffer in buffers.values():
+                buffer.free()
+        self._fixed, self._slots, self._program, self._preprocessor = {}, [], None, None
+
+    # ------------------------------------------------------------------ one run
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """Run once: inputs and options to memory, START, wait, outputs and boxes from memory."""
-        program, began = self.program, time.perf_counter()
-        detect = program.header.get("detect")
-        self._put_inputs(program.header["inputs"], inputs)
-        if detect:
-            for at, row in pack_options(detect, options):
-                self._put("detect: the options", at, np.frombuffer(row, np.uint8))
-        if buffer := self._buffers.get(Segment.INPUT):
-            buffer.flush()
-        self._start(program)
-        self._finish(program)
-        outputs, detections = self._results(program.header["outputs"], detect)
-        return RunResult(
-            outputs, self.read("CYCLES"), {e.name: self.read(f"BUSY_{e.name}") for e in Engine},
-            time.perf_counter() - began, detections=detections,
-        )
+        slot = self.slot(0)
+        self.stage(slot, inputs, options)
+        self.start(slot)
+        self.wait()
+        return self.collect(slot)
 
-    def _put_inputs(self, tensors: Sequence[dict[str, Any]], inputs: dict[str, Int8]) -> None:
-        check_inputs(list(tensors), inputs)
+    def see(self, photograph: NDArray[np.uint8], options: Options | None = None) -> Seen:
+        """What is in a photograph (uint8 [h, w, 3], R, G, B); objects if the network is a detector.
+
+        It is scaled and placed as the program says, straight into the machine's memory.
+        """
+        slot = self.slot(0)
+        frame = self.stage_photograph(slot, photograph, options)
+        self.start(slot)
+        self.wait()
+        return self.seen(slot, frame)
+
+    def stage(self, slot: Slot, inputs: Mapping[str, Int8], options: Options | None = None) -> None:
+        """Write inputs (int8 [C, H, W]) and options to a slot that the machine does not work on."""
+        tensors = self.program.header["inputs"]
+        check_inputs(list(tensors), dict(inputs))
+        self._free(slot)
         for t in tensors:
             data = pack_input(inputs[t["name"]], t, self._arch.lanes)
-            self._put(f"input '{t['name']}'", int(t["offset"]), data)
+            self._put(slot, f"input '{t['name']}'", int(t["offset"]), data)
+        self._staged(slot, options)
 
-    def _put(self, what: str, at: int, data: NDArray[np.uint8]) -> None:
+    def stage_photograph(
+        self, slot: Slot, photograph: NDArray[np.uint8], options: Options | None = None,
+    ) -> Frame:
+        """As :meth:`stage`, from a photograph; where it lies in the input."""
+        tensors = self.program.header["inputs"]
+        if len(tensors) != 1:
+            raise FalconetError(
+                f"program '{self.program.header['model']}' has {len(tensors)} inputs; give them "
+                "to run() instead of a photograph"
+            )
+        self._free(slot)
+        t = tensors[0]
+        if self._preprocessor is None:
+            self._preprocessor = Preprocessor(
+                self.program.header.get("meta", {}), float(t["scale"]), int(t["zero_point"]))
+        if t["format"] == "image":
+            data = slot.buffers[Segment.INPUT].array
+            frame = self._preprocessor.into(photograph, image_view(data, t))
+        else:
+            stored, frame = self._preprocessor(photograph)
+            data = pack_input(stored.transpose(2, 0, 1), t, self._arch.lanes)
+            self._put(slot, f"input '{t['name']}'", int(t["offset"]), data)
+        self._staged(slot, options)
+        return frame
+
+    def _free(self, slot: Slot) -> None:
+        if slot is self._running:
+            raise FalconetError(
+                f"{self._name}: the machine works on this frame; call wait() first")
+
+    def _staged(self, slot: Slot, options: Options | None) -> None:
+        if detect := self.program.header.get("detect"):
+            for at, row in pack_options(detect, options):
+                self._put(slot, "detect: the options", at, np.frombuffer(row, np.uint8))
+        if buffer := slot.buffers.get(Segment.INPUT):
+            buffer.flush()
+
+    def _put(self, slot: Slot, what: str, at: int, data: NDArray[np.uint8]) -> None:
         size = self._sizes[Segment.INPUT]
         if at < 0 or at + len(data) > size:
             raise FalconetError(
                 f"{what}: {len(data)} bytes at {at} are not in segment INPUT of {size} bytes; "
                 "recompile the network"
             )
-        self._buffers[Segment.INPUT].array[at : at + len(data)] = data
+        slot.buffers[Segment.INPUT].array[at : at + len(data)] = data
 
-    def _results(self, tensors: Sequence[dict[str, Any]], detect: dict[str, Any] | None
-                 ) -> tuple[dict[str, Int8], Detections | None]:
+    def start(self, slot: Slot) -> None:
+        """Set the machine to work on a staged slot: windows, program, START."""
+        program = self.program
+        if self._running is not None:
+            raise FalconetError(
+                f"{self._name}: the machine works on another frame; call wait() first")
+        self.write("CONTROL", Control.RESET)
+        buffers = {**self._fixed, **slot.buffers}
+        for s, size in self._sizes.items():
+            buffer = buffers.get(s)
+            self.write(f"{s.name}_BASE", buffer.physical_address if buffer else 0)
+            self.write(f"{s.name}_SIZE", size)
+        self.write("PROGRAM_OFFSET", 0)
+        self.write("PROGRAM_LENGTH", program.n_instructions)
+        self.write("IRQ_ENABLE", int(self._waiting != "poll"))
+        slot.began, self._running = time.perf_counter(), slot
+        self.write("CONTROL", Control.START)
+
+    def wait(self) -> None:
+        """Until the machine is done; an error or a time-out is explained, and the machine reset."""
+        slot, self._running = self._running, None
+        if slot is None:
+            raise FalconetError(f"{self._name}: nothing was started; call start() first")
+        try:
+            self._finish(self.program, slot)
+        except BaseException:  # of the keyboard too
+            self.write("CONTROL", Control.RESET)
+            raise
+        slot.cycles = self.read("CYCLES")
+        slot.busy = {e.name: self.read(f"BUSY_{e.name}") for e in Engine}
+        slot.seconds = time.perf_counter() - slot.began
+
+    def collect(self, slot: Slot) -> RunResult:
+        """Outputs and boxes of a slot that the machine is done with."""
+        self._free(slot)
+        tensors, detect = self.program.header["outputs"], self.program.header.get("detect")
+        outputs, detections = self._results(slot, tensors, detect)
+        return RunResult(outputs, slot.cycles, slot.busy, slot.seconds, detections=detections)
+
+    def seen(self, slot: Slot, frame: Frame) -> Seen:
+        """As :meth:`collect`, with the objects in pixels of the photograph."""
+        result = self.collect(slot)
+        objects = [] if result.detections is None else detections_of(
+            self.program.header.get("meta", {}), result.detections, frame)
+        return Seen(objects, result, frame)
+
+    def profile(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
+        """As :meth:`run`, with a trace that is read off the counters while the machine runs.
+
+        See :mod:`falconet.runtime.watch` for what it is worth.
+        """
+        slot, waiting = self.slot(0), self._waiting
+        self.stage(slot, inputs, options)
+        self._waiting = "poll"
+        try:
+            self.start(slot)
+            trace = watch(self, self._timeout)
+            self.wait()
+        finally:
+            self._waiting = waiting
+        result = self.collect(slot)
+        result.trace = trace(slot.cycles)
+        return result
+
+    def _results(
+        self, slot: Slot, tensors: Sequence[dict[str, Any]], detect: dict[str, Any] | None,
+    ) -> tuple[dict[str, Int8], Detections | None]:
         """The output tensors, and the boxes if the program has a head (``detect``)."""
         if not tensors and not detect:
             return {}, None
-        buffer = self._buffers.get(Segment.OUTPUT)
+        buffer = slot.buffers.get(Segment.OUTPUT)
         if buffer is None:
             raise FalconetError("segment OUTPUT is empty, but there are outputs; recompile")
         buffer.invalidate()
@@ -229,37 +400,45 @@ class Driver:
         outputs = {t["name"]: unpack_output(data, t, self._arch.lanes) for t in tensors}
         return outputs, unpack_detections(data, detect) if detect else None
 
-    def _start(self, program: Program) -> None:
-        self.write("CONTROL", Control.RESET)
-        for s, size in self._sizes.items():
-            buffer = self._buffers.get(s)
-            self.write(f"{s.name}_BASE", buffer.physical_address if buffer else 0)
-            self.write(f"{s.name}_SIZE", size)
-        self.write("PROGRAM_OFFSET", 0)
-        self.write("PROGRAM_LENGTH", program.n_instructions)
-        self.write("IRQ_ENABLE", 1)
-        self.write("CONTROL", Control.START)
+    # ------------------------------------------------------------------ the end of a run
 
-    def _finish(self, program: Program) -> None:
-        """Wait for DONE; an error or a time-out is explained, and the machine reset."""
+    def _finish(self, program: Program, slot: Slot) -> None:
         deadline = time.monotonic() + self._timeout
         while True:
+            left = deadline - time.monotonic()
+            wake = (
+                Wake.TIMEOUT if left <= 0
+                else self._bus.pause() if self._waiting == "poll"
+                else self._bus.wait(min(left, self.PATIENCE))
+            )
             status = self.read("STATUS")
             if status & (Status.DONE | Status.ERROR):
                 break
-            left = deadline - time.monotonic()
-            if left <= 0 or not self._bus.wait(left):
-                if self.read("STATUS") & (Status.DONE | Status.ERROR):
-                    continue
-                message = explain_timeout(program, self._retired())
-                self.write("CONTROL", Control.RESET)
-                raise FalconetError(f"{self._name}: {message}")
+            if left <= 0 or wake is Wake.STALLED:
+                raise FalconetError(f"{self._name}: {explain_timeout(program, self._retired())}")
+        if self._waiting != "poll" and wake is not Wake.INTERRUPT:
+            self._no_interrupt()
         if status & Status.ERROR:
-            bases = {s: b.physical_address for s, b in self._buffers.items()}
+            buffers = {**self._fixed, **slot.buffers}
+            bases = {s: b.physical_address for s, b in buffers.items()}
             code, info = ErrorCode(self.read("ERROR_CODE")), self.read("ERROR_INFO")
             message = explain_error(program, code, info, self._retired(), bases, self._sizes)
-            self.write("CONTROL", Control.RESET)
             raise FalconetError(f"{self._name}: {message}")
+
+    def _no_interrupt(self) -> None:
+        message = (
+            f"{self._name}: the machine is done, but its interrupt did not come; check the "
+            "device-tree node of interrupt IRQF2P[0] (docs/board.md)"
+        )
+        if self._waiting == "interrupt":
+            raise FalconetError(f"{message}, or use waiting='poll'")
+        self._waiting = "poll"
+        warnings.warn(f"{message}; polling from now on", RuntimeWarning, stacklevel=5)
 
     def _retired(self) -> dict[Engine, int]:
         return {e: self.read(f"RETIRED_{e.name}") for e in Engine}
+
+    @property
+    def _buffers(self) -> dict[Segment, Buffer]:
+        """All of the first slot's run."""
+        return {**self._fixed, **self.slot(0).buffers}

@@ -148,9 +148,20 @@ class Preprocessor:
 
     def __call__(self, image: Array) -> tuple[NDArray[np.int8], Frame]:
         """The stored input tensor, int8 [H, W, C], and where the photograph lies in it."""
+        stored = np.empty((self.height, self.width, self.mean.size), np.int8)
+        return stored, self.into(image, stored)
+
+    def into(self, image: Array, stored: NDArray[np.int8]) -> Frame:
+        """Write the stored input tensor to ``stored`` (int8 [H, W, C], any strides)."""
         pixels, frame = self.pixels(image)
-        stored = np.stack([self.lut[pixels[..., c], c] for c in range(pixels.shape[2])], axis=2)
-        return stored, frame
+        if stored.shape != pixels.shape:
+            raise FalconetError(
+                f"meta: preprocess gives {list(pixels.shape)}, the network takes "
+                f"{list(stored.shape)}; export the model again"
+            )
+        for c in range(pixels.shape[2]):
+            stored[..., c] = self.lut[pixels[..., c], c]
+        return frame
 
     def tensor(self, image: Array) -> tuple[Floats, Frame]:
         """The float input [1, C, H, W] that a float network takes: ``(pixel - mean) / std``."""

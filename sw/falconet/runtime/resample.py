@@ -31,7 +31,8 @@ def _taps(n_in: int, n_out: int) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     weight[index >= last[:, None]] = 0
     weight /= weight.sum(1, keepdims=True)
     # np.take on a 32-bit processor takes no wider index than its own.
-    return np.minimum(index, n_in - 1).astype(np.intp), (weight * (1 << _BITS) + 0.5).astype(np.int32)
+    index = np.minimum(index, n_in - 1).astype(np.intp)
+    return index, (weight * (1 << _BITS) + 0.5).astype(np.int32)
 
 
 def _along(image: NDArray[np.uint8], axis: int, size: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from falconet.isa import FalconetError
 from falconet.runtime.device import Int8
 
-__all__ = ["lane_positions", "n_blocks", "pack_blocks", "pack_input", "unpack_blocks",
+__all__ = ["image_view", "lane_positions", "n_blocks", "pack_blocks", "pack_input", "unpack_blocks",
            "unpack_output"]
 
 Bytes = NDArray[np.uint8]
@@ -82,6 +82,20 @@ def pack_input(array: Int8, tensor: dict[str, Any], lanes: int) -> Bytes:
     rows = np.full((h, pitch), zero, np.int8)
     rows[:, : w * c] = array.transpose(1, 2, 0).reshape(h, w * c)
     return rows.reshape(-1)[: (h - 1) * pitch + w * c].view(np.uint8)
+
+
+def image_view(segment: Bytes, tensor: dict[str, Any]) -> Int8:
+    """The pixels of an input tensor of format "image" in segment INPUT: int8 [H, W, C], a view."""
+    c, h, w = (int(v) for v in tensor["shape"])
+    at, pitch = int(tensor["offset"]), int(tensor["pitch"])
+    size = (h - 1) * pitch + w * c
+    if pitch < w * c or at < 0 or at + size > len(segment):
+        raise FalconetError(
+            f"input '{tensor['name']}': {size} bytes at {at} with pitch={pitch} are not in segment "
+            f"INPUT of {len(segment)} bytes; recompile the network"
+        )
+    pixels = segment[at : at + size].view(np.int8)
+    return np.lib.stride_tricks.as_strided(pixels, (h, w, c), (pitch, c, 1))
 
 
 def unpack_output(segment: Bytes, tensor: dict[str, Any], lanes: int) -> Int8:

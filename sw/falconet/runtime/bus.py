@@ -1,0 +1,68 @@
+"""How a driver reaches a machine: registers, memory, and the wait for its interrupt."""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Buffer", "Bus", "Memory", "Wake"]
+
+
+class Wake(enum.Enum):
+    """How a wait ended."""
+
+    INTERRUPT = "the interrupt came"
+    TIMEOUT = "the time is over"
+    STALLED = "a simulated machine stands still: to wait on is in vain"
+
+
+class Bus(Protocol):
+    """The registers; offsets as in ``falconet.isa.REGISTERS``."""
+
+    @property
+    def has_interrupt(self) -> bool:
+        """Whether :meth:`wait` can see the interrupt."""
+        ...
+
+    def read_register(self, offset: int) -> int: ...
+
+    def write_register(self, offset: int, value: int) -> None: ...
+
+    def wait(self, seconds: float) -> Wake:
+        """Wait for the interrupt, at most so long; it may return early without it."""
+        ...
+
+    def pause(self) -> Wake:
+        """Let a moment pass between two looks at STATUS."""
+        ...
+
+
+class Buffer(Protocol):
+    """Contiguous memory that the machine can reach, zero at first."""
+
+    @property
+    def physical_address(self) -> int: ...
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """The bytes; a view, so writing to it is writing to memory."""
+        ...
+
+    def flush(self) -> None:
+        """Make what the processor wrote visible to the machine."""
+        ...
+
+    def invalidate(self) -> None:
+        """Make what the machine wrote visible to the processor."""
+        ...
+
+    def free(self) -> None: ...
+
+
+class Memory(Protocol):
+    def allocate(self, nbytes: int, align: int = 4096) -> Buffer:
+        """Memory that begins at a multiple of ``align``, below 4 GiB."""
+        ...
