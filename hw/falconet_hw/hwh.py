@@ -8,10 +8,21 @@ PYNQ applies when it loads the bitstream.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntFlag
 from pathlib import Path
 from xml.etree import ElementTree
 
-from falconet.isa import ISA_VERSION, MAGIC, REGISTERS, Board, FalconetError, Host, Register
+from falconet.isa import (
+    ISA_VERSION,
+    MAGIC,
+    REGISTERS,
+    Board,
+    Control,
+    FalconetError,
+    Host,
+    Register,
+    Status,
+)
 
 __all__ = ["IP", "VLNV", "hwh", "write_hwh"]
 
@@ -35,7 +46,8 @@ def _divisors(board: Board) -> tuple[int, int]:
 def _clocks(board: Board) -> dict[str, str]:
     """Settings of the four clocks; the first is the machine's.
 
-    pynqmetadata 0.2 looks the frequency up under the UltraScale's name on both.
+    PYNQ 3 sets the divisors. PYNQ 4 sets the frequency, which pynqmetadata 0.2 looks up under the
+    UltraScale's name on both.
     """
     settings: dict[str, str] = {}
     for i in range(4):
@@ -107,9 +119,7 @@ def _properties(parent: ElementTree.Element, values: Mapping[str, str]) -> None:
         ElementTree.SubElement(parent, "PROPERTY", NAME=name, VALUE=value)
 
 
-_BITS: dict[str, tuple[str, ...]] = {
-    "CONTROL": ("START", "RESET"), "STATUS": ("BUSY", "DONE", "ERROR"), "IRQ_ENABLE": ("ENABLE",),
-}
+_FLAGS: dict[str, type[IntFlag]] = {"CONTROL": Control, "STATUS": Status}
 
 
 def _register(parent: ElementTree.Element, r: Register) -> None:
@@ -119,12 +129,13 @@ def _register(parent: ElementTree.Element, r: Register) -> None:
         "DESCRIPTION": r.doc, "ADDRESS_OFFSET": f"0x{r.offset:02X}", "SIZE": "32",
         "ACCESS": access, "IS_ENABLED": "true", "RESET_VALUE": f"0x{r.reset:X}",
     })
+    bits = [(f.name or "", f.value.bit_length() - 1, 1) for f in _FLAGS.get(r.name, ())]
     fields = ElementTree.SubElement(register, "FIELDS")
-    for bit, (name, width) in enumerate([(n, 1) for n in _BITS.get(r.name, ())]
-                                        or [(r.name, 32)]):
+    for name, offset, width in bits or [(r.name, 0, 32)]:
         field = ElementTree.SubElement(fields, "FIELD", NAME=name)
         _properties(field, {
-            "DESCRIPTION": r.doc, "BIT_OFFSET": str(bit), "BIT_WIDTH": str(width), "ACCESS": access,
+            "DESCRIPTION": r.doc, "BIT_OFFSET": str(offset), "BIT_WIDTH": str(width),
+            "ACCESS": access,
         })
 
 

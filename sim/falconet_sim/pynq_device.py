@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pynq.ps
 from numpy.typing import DTypeLike
 from pynq.buffer import PynqBuffer
 from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
@@ -33,10 +34,7 @@ from falconet.isa import (
 if TYPE_CHECKING:  # falconet_sim imports falconet.runtime, which imports this
     from falconet_sim.rtl import SimBoard, SimBuffer
 
-__all__ = ["POLL_CYCLES", "SimulatedDevice"]
-
-POLL_CYCLES = 1000
-"""Clock cycles that pass while the processor reads STATUS of a busy machine."""
+__all__ = ["SimulatedDevice"]
 
 # The processing system's registers as the boards' first boot stage leaves them (UG585, UG1087):
 # the PLL of the clocks at 1000 and 1500 MHz, FCLK0 or PL0 at 100 MHz.
@@ -66,7 +64,7 @@ class SimulatedDevice(Device):  # type: ignore[misc]
     Which board it is, the handoff file beside the bitstream says; the design is built when the
     bitstream is loaded (a minute or two, once). Registers are those of the machine. Buffers lie
     in the simulated memory, at physical addresses that the machine can reach. A machine that is
-    busy goes on when a register is read: a few cycles for each read, ``POLL_CYCLES`` for STATUS.
+    busy goes on when a register is read: a few cycles for each read, ``SimBoard.PAUSE`` for STATUS.
     Clocks are only remembered: the memory's timing is that of the board's own clock.
     """
 
@@ -116,6 +114,7 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         if board != self.board:
             self.board, self.machine = board, None
             self._system = dict(_CLOCKS[board.host])
+            pynq.ps.CPU_ARCH = self.arch  # where PYNQ 3.0 looks instead of asking the device
         return parser
 
     def download(self, bitstream: Any, parser: Any = None) -> None:
@@ -125,7 +124,6 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         parser = parser or self.get_bitfile_metadata(bitstream.bitfile_name)
         if self.machine is None:
             self.machine = sim_board(self._known())
-            self.machine.CHUNK = POLL_CYCLES
         else:
             self.machine.write_register(register("CONTROL").offset, Control.RESET)
         self.post_download(bitstream, parser, self.name)
@@ -148,7 +146,7 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         offset, machine = self._offset(address), self._running()
         value = machine.read_register(offset)
         if offset == register("STATUS").offset and value & Status.BUSY:
-            machine.wait(0)
+            machine.pause()
             value = machine.read_register(offset)
         return value
 
