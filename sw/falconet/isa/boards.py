@@ -66,6 +66,8 @@ BOARDS: dict[str, Board] = {
               0x43C0_0000, 125.0),
         Board("aup-zu3", "Real Digital AUP-ZU3", Host.ZYNQMP, "aup-zu3", "xczu3eg-sfvc784-2-e",
               0xA000_0000, 150.0),
+        Board("ecp5", "Radiona ULX3S 85F", Host.UART, "tiny", "LFE5U-85F-6BG381C",
+              0x4000_0000, 25.0, memory=0x1000_0000, memory_bytes=256 << 10),
     )
 }
 
