@@ -18,9 +18,9 @@ from falconet.compiler import compile_graph
 from falconet.isa import Engine, FalconetError, Program, Suppression, preset
 from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult, Trace
+from falconet.runtime.profile import layer_profiles, spans
 from falconet.runtime.vision import Detection
 from falconet_sim.iss import IssDevice
-from falconet_sim.profile import layer_profiles, spans
 
 KEYS = {"model", "preset", "clock_mhz", "ddr", "macs", "mac_per_cycle", "cycles", "utilisation",
         "fps", "layers"}

@@ -22,6 +22,7 @@ from falconet.isa import (
     Host,
     Register,
     Status,
+    clock_divisors,
 )
 
 __all__ = ["IP", "VLNV", "hwh", "write_hwh"]
@@ -34,25 +35,16 @@ _AXI = "xilinx.com:interface:aximm:1.0"
 _REFERENCE_MHZ = {Host.ZYNQ7: 1000.0, Host.ZYNQMP: 1500.0}  # the PLL that the clock comes from
 
 
-def _divisors(board: Board) -> tuple[int, int]:
-    """Two divisors, 1 to 63, that make the clock of the PLL; the clock is never faster than asked.
-    """
-    reference = _REFERENCE_MHZ[board.host]
-    pairs = [(a, b) for a in range(1, 64) for b in range(1, a + 1)
-             if reference / (a * b) <= board.clock_mhz + 1e-9]
-    return min(pairs, key=lambda p: (p[0] * p[1], p[1]))
-
-
 def _clocks(board: Board) -> dict[str, str]:
     """Settings of the four clocks; the first is the machine's.
 
     PYNQ 3 sets the divisors. PYNQ 4 sets the frequency, which pynqmetadata 0.2 looks up under the
     UltraScale's name on both.
     """
-    settings: dict[str, str] = {}
+    reference, settings = _REFERENCE_MHZ[board.host], dict[str, str]()
     for i in range(4):
-        first, second = _divisors(board) if i == 0 else (1, 1)
-        mhz = _REFERENCE_MHZ[board.host] / (first * second) if i == 0 else 0.0
+        first, second = clock_divisors(reference, board.clock_mhz) if i == 0 else (1, 1)
+        mhz = reference / (first * second) if i == 0 else 0.0
         on, ref = str(int(i == 0)), f"PSU__CRL_APB__PL{i}_REF_CTRL__"
         if i == 0:
             settings[f"{ref}ACT_FREQMHZ"] = f"{mhz:.6f}"

@@ -78,8 +78,8 @@ def figures(program: Program, run: Any) -> dict[str, Any]:
     those of them by instruction (``SCAN`` ...), and ``alone``, the cycles that its layers cost:
     those that no other layer's arithmetic covers, transfers for it included.
     """
+    from falconet.runtime.profile import layer_profiles
     from falconet_sim.ddr import DdrModel
-    from falconet_sim.profile import layer_profiles
 
     arch, instructions = program.arch, program.instructions()
     macs = sum(int(layer["macs"]) for layer in program.header["layers"])
@@ -226,8 +226,8 @@ def report(
 ) -> None:
     """Draw the timeline of the engines and the roofline, and write the per-layer table."""
     from falconet.commands.pictures import draw_roofline, draw_timeline
+    from falconet.runtime.profile import layer_profiles, spans
     from falconet_sim.ddr import DdrModel
-    from falconet_sim.profile import layer_profiles, spans
 
     found, program, run = measure(model, preset_name, 1)
     name, arch = str(found["model"]), program.arch

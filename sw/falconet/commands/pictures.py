@@ -70,7 +70,7 @@ def draw_timeline(run: Sequence[Any], cycles: int, title: str, path: Path) -> No
 def draw_roofline(profiles: Sequence[Any], arch: Arch, ddr_bytes_per_cycle: float, title: str,
                   path: Path) -> None:
     """MACs per cycle against MACs per byte of DDR, one point a layer, area by cycles."""
-    from falconet_sim.profile import peak_macs
+    from falconet.runtime.profile import peak_macs
 
     figure, axes = _axes(9, 6)
     colours = {"MAC": "tab:blue", "VEC": "tab:orange"}

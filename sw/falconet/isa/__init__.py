@@ -1,7 +1,7 @@
 """The contract between compiler, simulators, hardware and driver. Standard library only."""
 
 from falconet.isa.arch import ISA_VERSION, PRESETS, Arch, preset
-from falconet.isa.boards import BOARDS, Board, Host, board
+from falconet.isa.boards import BOARDS, Board, Host, board, clock_divisors
 from falconet.isa.container import Program
 from falconet.isa.errors import FalconetError
 from falconet.isa.fields import (
@@ -45,6 +45,6 @@ __all__ = [
     "Control", "Dst", "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host",
     "Instruction", "Load", "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment",
     "Src", "Status", "Store", "Suppress", "Suppression", "Window",
-    "board", "build_folder", "decode", "instruction_classes", "output_stage", "pack_pair", "preset",
-    "register", "round_half_even_shift", "unpack_pair",
+    "board", "build_folder", "clock_divisors", "decode", "instruction_classes", "output_stage",
+    "pack_pair", "preset", "register", "round_half_even_shift", "unpack_pair",
 ]

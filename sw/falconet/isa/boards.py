@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from falconet.isa.arch import PRESETS, Arch
 from falconet.isa.errors import FalconetError
 
-__all__ = ["BOARDS", "Board", "Host", "board"]
+__all__ = ["BOARDS", "Board", "Host", "board", "clock_divisors"]
 
 
 class Host(str, enum.Enum):
@@ -79,3 +79,15 @@ def board(name: str) -> Board:
     except KeyError:
         known = ", ".join(BOARDS)
         raise FalconetError(f"board '{name}' is unknown; choose one of: {known}") from None
+
+
+def clock_divisors(reference_mhz: float, clock_mhz: float) -> tuple[int, int]:
+    """Two divisors, 1 to 63, that make a processing system's clock for the machine.
+
+    ``reference_mhz`` is that of the PLL; the clock is the fastest that is not above ``clock_mhz``.
+    """
+    pairs = [(a, b) for a in range(1, 64) for b in range(1, a + 1)
+             if reference_mhz / (a * b) <= clock_mhz * (1 + 1e-9)]
+    if not pairs:
+        raise FalconetError(f"no divisors make {clock_mhz:g} MHz of {reference_mhz:g} MHz")
+    return min(pairs, key=lambda p: (p[0] * p[1], p[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -264,6 +265,24 @@ class Driver:
         frame = self.stage_photograph(slot, photograph, options)
         self.start(slot)
         self.wait()
+        return self.seen(slot, frame)
+
+    async def run_async(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
+        """As :meth:`run`; other coroutines go on while the machine works."""
+        slot = self.slot(0)
+        self.stage(slot, inputs, options)
+        self.start(slot)
+        await asyncio.get_running_loop().run_in_executor(None, self.wait)
+        return self.collect(slot)
+
+    async def see_async(
+        self, photograph: NDArray[np.uint8], options: Options | None = None,
+    ) -> Seen:
+        """As :meth:`see`; other coroutines go on while the machine works."""
+        slot = self.slot(0)
+        frame = self.stage_photograph(slot, photograph, options)
+        self.start(slot)
+        await asyncio.get_running_loop().run_in_executor(None, self.wait)
         return self.seen(slot, frame)
 
     def stage(self, slot: Slot, inputs: Mapping[str, Int8], options: Options | None = None) -> None:

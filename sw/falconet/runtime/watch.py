@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Engine, Program, Status
+from falconet.isa import Engine, Program
 from falconet.runtime.device import Trace
 
 __all__ = ["trace_of", "watch"]
@@ -28,18 +28,17 @@ class Watched(Protocol):
 
 
 def watch(machine: Watched, timeout: float) -> Callable[[int], Trace]:
-    """Look at a machine that runs until it is done, stops or ``timeout`` seconds have passed.
+    """Look at a machine until its cycles stand still or ``timeout`` seconds have passed.
 
     Returns what makes a trace of it, given the cycles of the run.
     """
     looks: list[list[int]] = []
     deadline = time.monotonic() + timeout
-    busy = True
-    while busy and time.monotonic() < deadline:
-        status = machine.read("STATUS")
-        busy = not status & (Status.DONE | Status.ERROR)
+    while len(looks) < 2 or looks[-1][-1] != looks[-2][-1]:
         retired = [machine.read(f"RETIRED_{e.name}") for e in Engine]
         looks.append([*retired, machine.read("CYCLES")])
+        if time.monotonic() > deadline:
+            break
     program, seen = machine.program, np.array(looks, np.int64)
     return lambda cycles: trace_of(program, seen, cycles)
 

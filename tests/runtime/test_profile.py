@@ -21,7 +21,7 @@ from falconet.isa import (
     Suppress,
     preset,
 )
-from falconet_sim.profile import CAUSES, layer_profiles, peak_macs, spans
+from falconet.runtime.profile import CAUSES, layer_profiles, peak_macs, spans
 
 ARCH = preset("tiny")
 KINDS: dict[Engine, Any] = {
