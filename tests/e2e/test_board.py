@@ -1,0 +1,92 @@
+"""The design of the PYNQ-Z2, whole, behind a simulated PS7: RetinaFace by the board's driver."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from same import same_detections
+
+from falconet.commands.sources import network_input, program_of
+from falconet.isa import Program, board
+from falconet.runtime.driver import Seen
+from falconet.runtime.profile import layer_profiles
+from falconet.runtime.stream import stream
+from falconet_models.data import photograph
+from falconet_sim.golden import GoldenDevice
+from falconet_sim.rtl import RtlDevice
+from falconet_sim.zynq import ZynqDevice
+
+NAMES = ("astronaut", "faces_large", "faces_medium")
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return program_of("retinaface", "pynq-z2")
+
+
+@pytest.fixture(scope="module")
+def machine(program: Program) -> ZynqDevice:
+    device = ZynqDevice(board("pynq-z2"))
+    device.load(program)
+    return device
+
+
+def inputs(program: Program, name: str) -> dict[str, np.ndarray]:
+    return dict(network_input(program, photograph(name)).as_dict())
+
+
+def same_as_golden(program: Program, name: str, seen: Seen) -> None:
+    expected = GoldenDevice(program).run(inputs(program, name))
+    same_detections("zynq", seen.result.detections, expected.detections)
+    for output, value in expected.outputs.items():
+        assert np.array_equal(seen.result.outputs[output], value)
+    assert len(seen.objects) == len(expected.detections.records) > 0
+
+
+def test_retinaface_through_the_processing_system(machine: ZynqDevice, program: Program) -> None:
+    seen = machine.see(photograph("astronaut"))
+    same_as_golden(program, "astronaut", seen)
+    face = seen.objects[0]
+    assert face.class_name == "face" and face.score > 0.99
+    # The astronaut's face in the photograph, by eye.
+    assert 160 < face.x < 190 and 50 < face.y < 75 and 70 < face.w < 110 and 90 < face.h < 135
+
+
+def test_stream_equals_one_by_one(machine: ZynqDevice, program: Program) -> None:
+    order = []
+    for shown in stream(machine, [photograph(n) for n in NAMES]):
+        same_as_golden(program, NAMES[int(shown.name)], shown.seen)
+        assert set(shown.seconds) == {"prepare", "machine", "read"}
+        order.append(shown.name)
+    assert order == ["0", "1", "2"]
+
+
+def test_coroutines_go_on(machine: ZynqDevice, program: Program) -> None:
+    ticks = 0
+
+    async def both() -> Seen:
+        nonlocal ticks
+        run = asyncio.ensure_future(machine.see_async(photograph("faces_large")))
+        while not run.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        return run.result()
+
+    same_as_golden(program, "faces_large", asyncio.run(both()))
+    assert ticks > 10
+
+
+def test_layers_by_polling_agree_with_the_trace(machine: ZynqDevice, program: Program) -> None:
+    """Every layer's cycles within 1 % of the run, most within 0.05 %."""
+    given = inputs(program, "astronaut")
+    polled = machine.profile(given)
+    exact = RtlDevice.for_program(program).run(given)
+    # Reading registers takes no cycle of the machine's.
+    assert polled.cycles == exact.cycles and polled.detections == exact.detections
+    found, expected = (layer_profiles(program, r.trace.start, r.trace.retire, r.cycles) for r in (polled, exact))
+    assert [f.name for f in found] == [e.name for e in expected]
+    assert sum(f.cycles for f in found) == exact.cycles
+    off = [abs(f.cycles - e.cycles) / exact.cycles for f, e in zip(found, expected)]
+    assert max(off) < 0.01 and np.median(off) < 0.0005, sorted(off)[-5:]
