@@ -1,4 +1,4 @@
-"""Boards without PYNQ, on a file system that looks like one: registers, interrupt, memory, clock."""
+"""Boards without PYNQ, on folders that look like theirs: registers, interrupt, memory, clock."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Component, connect
 
 from falconet.isa import Arch
 from falconet_hw.axi_lite import AxiToLite
+from falconet_hw.boards.ps import pins
 from falconet_hw.top import Falconet
 
 __all__ = ["Zynq7Top"]
@@ -50,43 +51,23 @@ class Zynq7Top(Component):
         m.d.comb += ClockSignal("unreset").eq(ClockSignal())
         m.submodules.reset = FFSynchronizer(
             ~resets[0], ResetSignal(), o_domain="unreset", init=1, stages=3)
+        size = {"awsize": 2, "arsize": 2}
         m.submodules.ps7 = Instance(
             "PS7", a_keep="TRUE", o_FCLKCLK=fclk, o_FCLKRESETN=resets,
             i_FCLKCLKTRIGN=Const(0, 4), i_IRQF2P=Cat(machine.irq, Const(0, 19)),
-            **self._registers(bridge.axi),
-            **self._memory("SAXIHP0", machine.m0.read, machine.m0.write),
-            **self._memory("SAXIHP1", machine.m1.read, None),
+            i_MAXIGP0ACLK=ClockSignal(), **pins(m, "MAXIGP0", bridge.axi, size),
+            **self._quiet("SAXIHP0"), **self._quiet("SAXIHP1"),
+            **pins(m, "SAXIHP0", machine.m0.read, size),
+            **pins(m, "SAXIHP0", machine.m0.write, size),
+            **pins(m, "SAXIHP1", machine.m1.read, size),
+            **{f"i_SAXIHP1{name}": Const(0) for name in ("AWVALID", "WVALID", "BREADY")},
         )
         return m
 
     @staticmethod
-    def _registers(axi: Any) -> dict[str, Any]:
-        """PS7 is the master: what is an input of ``axi`` is an output of the port."""
-        ports: dict[str, Any] = {"i_MAXIGP0ACLK": ClockSignal()}
-        for name, member in axi.signature.members.items():
-            value = getattr(axi, name)
-            if name in ("awsize", "arsize"):
-                value = value[:2]  # never more than 4 bytes
-            ports[f"{'o' if member.flow.name == 'In' else 'i'}_MAXIGP0{name.upper()}"] = value
-        return ports
-
-    @staticmethod
-    def _memory(port: str, read: Any, write: Any | None) -> dict[str, Any]:
-        """PS7 is the slave of ``read`` and ``write``; without ``write`` that side is silent."""
-        ports: dict[str, Any] = {
-            f"i_{port}ACLK": ClockSignal(),
-            # The issue capability is that of the PS7's own register.
-            f"i_{port}RDISSUECAP1EN": Const(0), f"i_{port}WRISSUECAP1EN": Const(0),
-        }
-        for axi, channel in ((read, "AR"), (write, "AW")):
-            for name, width in (("LOCK", 2), ("QOS", 4)):
-                ports[f"i_{port}{channel}{name}"] = Const(0, width)
-            if axi is None:
-                ports |= {f"i_{port}{n}": Const(0) for n in ("AWVALID", "WVALID", "BREADY")}
-                continue
-            for name, member in axi.signature.members.items():
-                value = getattr(axi, name)
-                if name in ("awsize", "arsize"):
-                    value = value[:2]
-                ports[f"{'i' if member.flow.name == 'Out' else 'o'}_{port}{name.upper()}"] = value
-        return ports
+    def _quiet(port: str) -> dict[str, Any]:
+        """What makes no difference: how many commands the port issues is up to PS7's registers."""
+        zeros = {"ARLOCK": 2, "AWLOCK": 2, "ARQOS": 4, "AWQOS": 4, "RDISSUECAP1EN": 1,
+                 "WRISSUECAP1EN": 1}
+        return {f"i_{port}ACLK": ClockSignal(),
+                **{f"i_{port}{name}": Const(0, width) for name, width in zeros.items()}}
