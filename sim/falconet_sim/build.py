@@ -95,9 +95,9 @@ def _say(text: str) -> None:
 
 def build_library(
     verilog: Path, name: str, *, lanes: int, trace: bool, around: Path | None = None,
-    top: str | None = None,
+    top: str | None = None, harness: Path = HARNESS,
 ) -> Path:
-    """The shared library of a machine with the ports of ``falconet_hw.top``, built if need be.
+    """The shared library of a design and its harness, built if need be.
 
     Parameters
     ----------
@@ -109,6 +109,8 @@ def build_library(
         Goes into the directory's name and the progress lines.
     lanes, trace:
         Lanes of the machine, and whether it has the trace port.
+    harness:
+        C++ around it; the default one is for the ports of ``falconet_hw.top``.
 
     Raises
     ------
@@ -123,7 +125,7 @@ def build_library(
     )
     key = _digest(
         verilog.read_bytes(), around.read_bytes() if around else b"", top or "",
-        HARNESS.read_bytes(), version, compiler, _processor(),
+        harness.read_bytes(), version, compiler, _processor(),
         *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
     )
     folder = build_folder() / "rtl" / f"{name}-{key}"
@@ -143,19 +145,20 @@ def build_library(
              str(verilog)],
             log, "Verilator", VERILATOR_ROOT=str(root),
         )
-        _compile(compiler, root / "include", folder, defines, log)
+        _compile(compiler, root / "include", folder, harness, defines, log)
         shutil.rmtree(folder / "cpp", ignore_errors=True)
     return library
 
 
-def _compile(compiler: str, include: Path, folder: Path, defines: tuple[str, ...], log: Path
-             ) -> None:
+def _compile(
+    compiler: str, include: Path, folder: Path, harness: Path, defines: tuple[str, ...], log: Path,
+) -> None:
     """Compile model, run-time library and harness; the library appears all at once."""
     cpp, objects = folder / "cpp", []
     flags = [*COMPILER_FLAGS, *defines, "-DVM_TRACE=0", "-DVM_COVERAGE=0", f"-I{include}",
              f"-I{include / 'vltstd'}", f"-I{cpp}"]
     sources = sorted(cpp.glob("*.cpp"))
-    sources += [HARNESS, include / "verilated.cpp", include / "verilated_threads.cpp"]
+    sources += [harness, include / "verilated.cpp", include / "verilated_threads.cpp"]
     for i, source in enumerate(sources):
         # Verilator's slow files run once, at the start.
         level = "-O0" if "Slow" in source.name else "-O2"

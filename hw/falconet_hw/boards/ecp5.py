@@ -21,7 +21,7 @@ PINS = {
 }
 """Site of each pin (ulx3s_v20.lpf of the board's makers): FIRE 1 is the button."""
 
-_RESET_BITS = 16  # of the counter that holds reset after configuration: 2.6 ms
+_RESET_BITS = 10  # of the counter that holds reset after configuration: 41 us
 _BUSY_BITS = 20  # of the counter that keeps the light on: 42 ms
 
 
