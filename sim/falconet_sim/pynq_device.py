@@ -70,6 +70,9 @@ class SimulatedDevice(Device):  # type: ignore[misc]
 
     _probe_priority_ = 10  # before a board that may be there as well
 
+    run_timeout = 600.0
+    """Seconds that a run may take, for :func:`falconet.runtime.boards.open_board`."""
+
     @classmethod
     def _probe_(cls) -> list[SimulatedDevice]:
         return [cls()] if os.environ.get("FALCONET_SIMULATED", "0") not in ("", "0") else []
