@@ -1,0 +1,1 @@
+"""From a board's design to a bitstream: one module a toolchain."""

@@ -1,0 +1,63 @@
+"""``python -m falconet_hw.bitstream --board pynq-z2``: a bitstream, what PYNQ reads, a report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from falconet.isa import Board, FalconetError, Host, board
+from falconet_hw.bitstream.report import Report
+
+__all__ = ["main", "make"]
+
+TOOLCHAINS = {
+    Host.ZYNQ7: ("vivado", "openxc7"), Host.ZYNQMP: ("vivado",), Host.UART: ("ecp5",),
+}
+
+
+def make(described: Board, toolchain: str | None, stop: str | None, out: Path) -> Report | None:
+    """Build for a board, by its first toolchain if none is named; None when stopped before."""
+    known = TOOLCHAINS[described.host]
+    chosen = toolchain or known[0]
+    if chosen not in known:
+        raise FalconetError(
+            f"board '{described.name}' is not built by '{chosen}'; use TOOLCHAIN="
+            + " or ".join(known))
+    if stop not in (None, "netlist"):
+        raise FalconetError(f"STOP={stop} is unknown; use STOP=netlist or leave it out")
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"{described.title}, {chosen}, in {out}")
+    report: Report | None = import_module(f"falconet_hw.bitstream.{chosen}").build(
+        described, out, stop)
+    if described.host is not Host.UART:
+        from falconet_hw.hwh import write_hwh
+
+        write_hwh(described, out / "falconet.hwh")
+    if report is not None:
+        report.save(out / "report.json")
+        print(report.table())
+    for path in sorted(out.glob("falconet.*")):
+        print(f"  {path}  {path.stat().st_size:,} bytes")
+    return report
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m falconet_hw.bitstream", description=__doc__)
+    parser.add_argument("--board", default="pynq-z2", help="default: %(default)s")
+    parser.add_argument("--toolchain", help="vivado, openxc7 or ecp5; by default the board's")
+    parser.add_argument("--stop", help="netlist: only what place and route begins with")
+    parser.add_argument("--output", help="default: build/bitstream/BOARD")
+    args = parser.parse_args(argv)
+    described = board(args.board)
+    out = Path(args.output or f"build/bitstream/{args.board}")
+    make(described, args.toolchain or None, args.stop or None, out)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except FalconetError as e:
+        sys.exit(f"error: {e}")

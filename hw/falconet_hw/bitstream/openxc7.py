@@ -1,0 +1,88 @@
+"""Bitstreams for the Zynq-7000 by open tools: yosys, nextpnr-xilinx, Project X-Ray.
+
+The netlist is made by what is installed with Falconet; the steps after it have been run with
+stand-ins only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from falconet.isa import Board, FalconetError, Host
+from falconet_hw.bitstream.report import Report, nextpnr_figures
+from falconet_hw.bitstream.tools import find_folder, find_tool, run, step
+from falconet_hw.boards import TOP, write_board_verilog
+from falconet_hw.verilog import find_yosys
+
+__all__ = ["build", "clock_net", "netlist"]
+
+_ADVICE = "see https://github.com/openXC7 for the open 7-series tools, or use TOOLCHAIN=vivado"
+
+
+def netlist(board: Board, out: Path) -> None:
+    """falconet.v, falconet.json and falconet.xdc, as nextpnr-xilinx reads them."""
+    write_board_verilog(board, out / "falconet.v")
+    run([find_yosys(), "-p",
+         "read_verilog falconet.v; "
+         f"synth_xilinx -family xc7 -flatten -top {TOP}; "
+         "delete t:$scopeinfo; write_json falconet.json"], out / "yosys.log", folder=out)
+    module = json.loads((out / "falconet.json").read_text())["modules"][TOP]
+    (out / "falconet.xdc").write_text(
+        f"create_clock -period {1000 / board.clock_mhz:.3f} [get_nets {{{clock_net(module)}}}]\n")
+
+
+def clock_net(module: Mapping[str, Any]) -> str:
+    """Name of the net that the one BUFG of a netlist drives: the machine's clock."""
+    buffers = [c for c in module["cells"].values() if c["type"] == "BUFG"]
+    if len(buffers) != 1:
+        raise FalconetError(f"the netlist has {len(buffers)} BUFG, one is needed")
+    bit = buffers[0]["connections"]["O"][0]
+    names = [n for n, net in module["netnames"].items() if net["bits"] == [bit]]
+    return min(names, key=lambda n: (n.startswith("$"), len(n), n))
+
+
+def build(board: Board, out: Path, stop: str | None) -> Report | None:
+    """falconet.bit in ``out``; with stop="netlist" only falconet.json and falconet.xdc.
+
+    Variables that name programs: NEXTPNR_XILINX, FASM2FRAMES, XC7FRAMES2BIT; files: CHIPDB (of
+    nextpnr for the chip) and PRJXRAY_DB_DIR (the folder that holds ``zynq7``).
+    """
+    if board.host is not Host.ZYNQ7:
+        raise FalconetError(
+            f"board '{board.name}' ({board.part}) is not of the 7-series; use TOOLCHAIN=vivado")
+    if stop is None:
+        pnr = find_tool("nextpnr-xilinx", "NEXTPNR_XILINX", _ADVICE)
+        frames = find_tool("fasm2frames", "FASM2FRAMES", _ADVICE)
+        bits = find_tool("xc7frames2bit", "XC7FRAMES2BIT", _ADVICE)
+        chipdb = find_folder("CHIPDB", f"nextpnr-xilinx' database of {board.part}", _ADVICE)
+        database = find_folder("PRJXRAY_DB_DIR", "the folder of Project X-Ray's databases", _ADVICE)
+        family = database / "zynq7" if (database / "zynq7").is_dir() else database
+        part = family / board.part / "part.yaml"
+        if not part.is_file():
+            raise FalconetError(f"{part}: no such file; set PRJXRAY_DB_DIR to the folder that "
+                                "holds zynq7")
+    step("synthesis (yosys)", lambda: netlist(board, out))
+    if stop is not None:
+        return None
+    step("place and route (nextpnr)", lambda: run(
+        [pnr, "--chipdb", str(chipdb.resolve()), "--xdc", "falconet.xdc", "--json",
+         "falconet.json", "--fasm", "falconet.fasm", "--freq", f"{board.clock_mhz:g}",
+         "--timing-allow-fail", "--seed", "1"], out / "nextpnr.log", folder=out))
+    figures = nextpnr_figures((out / "nextpnr.log").read_text(errors="replace"))
+    report = Report(board.name, "openxc7", board.clock_mhz, **figures)  # type: ignore[arg-type]
+    if not report.met:
+        raise FalconetError(
+            f"timing is not met at {board.clock_mhz:g} MHz: nextpnr reached "
+            f"{report.fmax_mhz or 0:.4g} MHz; see {out / 'nextpnr.log'}, or lower clock_mhz of "
+            f"board '{board.name}'")
+    step("frames (fasm2frames)", lambda: run(
+        [frames, "--part", board.part, "--db-root", str(family.resolve()), "falconet.fasm"],
+        out / "fasm2frames.log", folder=out, output=out / "falconet.frames"))
+    step("bitstream (xc7frames2bit)", lambda: run(
+        [bits, "--part_file", str(part.resolve()), "--part_name", board.part, "--frm_file",
+         "falconet.frames", "--output_file", "falconet.bit"],
+        out / "xc7frames2bit.log", folder=out))
+    return report
