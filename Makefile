@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PRESET ?= pynq-z2
+BOARD  ?= pynq-z2
 MODEL  ?= retinaface
 IMAGE  ?= astronaut
 
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw
 
-.PHONY: help setup sim test check cosim formal verilog synth bench report performance wheel docs clean
+.PHONY: help setup sim test check cosim formal verilog synth bitstream bench report performance wheel docs clean
 
 help:
 	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
@@ -22,6 +23,7 @@ help:
 	@echo 'make formal    proofs of the overlap test (docs/formal.md)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
 	@echo 'make synth     resources on a 7-series FPGA (yosys)   PRESET=$(PRESET)'
+	@echo 'make bitstream  a bitstream and what PYNQ reads      BOARD=$(BOARD) TOOLCHAIN= STOP='
 	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make performance  measure again what docs/performance.md says'
@@ -77,6 +79,10 @@ verilog: $(READY)
 
 synth: $(READY)
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
+
+bitstream: $(READY)
+	@$(RUN) python -m falconet_hw.bitstream --board "$(BOARD)" --toolchain "$(TOOLCHAIN)" \
+	    --stop "$(STOP)"
 
 bench: $(READY)
 	@$(RUN) falconet bench $(MODEL) --preset $(PRESET)

@@ -83,10 +83,12 @@ def test_layers_by_polling_agree_with_the_trace(machine: ZynqDevice, program: Pr
     given = inputs(program, "astronaut")
     polled = machine.profile(given)
     exact = RtlDevice.for_program(program).run(given)
-    # Reading registers takes no cycle of the machine's.
-    assert polled.cycles == exact.cycles and polled.detections == exact.detections
-    found, expected = (layer_profiles(program, r.trace.start, r.trace.retire, r.cycles) for r in (polled, exact))
+    # Reading registers costs the machine nothing; a refresh of the memory comes when it comes.
+    assert abs(polled.cycles - exact.cycles) < 0.001 * exact.cycles
+    assert polled.detections == exact.detections
+    found, expected = (
+        layer_profiles(program, r.trace.start, r.trace.retire, r.cycles) for r in (polled, exact))
     assert [f.name for f in found] == [e.name for e in expected]
-    assert sum(f.cycles for f in found) == exact.cycles
+    assert sum(f.cycles for f in found) == polled.cycles
     off = [abs(f.cycles - e.cycles) / exact.cycles for f, e in zip(found, expected)]
     assert max(off) < 0.01 and np.median(off) < 0.0005, sorted(off)[-5:]

@@ -17,8 +17,13 @@ from falconet_hw.bitstream.tools import find_folder, find_tool, run, step
 from falconet_hw.boards import TOP, write_board_verilog
 from falconet_hw.verilog import find_yosys
 
-__all__ = ["build", "clock_net", "netlist"]
+__all__ = ["build", "check", "clock_net", "netlist"]
 
+_PRIMITIVES = {
+    "PS7", "BUFG", "FDRE", "FDSE", "FDCE", "FDPE", "CARRY4", "MUXF7", "MUXF8", "INV", "GND", "VCC",
+    "DSP48E1", "RAMB18E1", "RAMB36E1", "RAM32M", "RAM64M", "RAM32X1D", "RAM64X1D", "RAM128X1D",
+    "SRL16E", "SRLC32E", *(f"LUT{i}" for i in range(1, 7)),
+}
 _ADVICE = "see https://github.com/openXC7 for the open 7-series tools, or use TOOLCHAIN=vivado"
 
 
@@ -30,8 +35,26 @@ def netlist(board: Board, out: Path) -> None:
          f"synth_xilinx -family xc7 -flatten -top {TOP}; "
          "delete t:$scopeinfo; write_json falconet.json"], out / "yosys.log", folder=out)
     module = json.loads((out / "falconet.json").read_text())["modules"][TOP]
+    check(module)
     (out / "falconet.xdc").write_text(
         f"create_clock -period {1000 / board.clock_mhz:.3f} [get_nets {{{clock_net(module)}}}]\n")
+
+
+def check(module: Mapping[str, Any]) -> None:
+    """Refuse a netlist that nextpnr-xilinx could not place: cells that are no primitives, ports."""
+    strange = {c["type"] for c in module["cells"].values()} - _PRIMITIVES
+    if strange:
+        raise FalconetError(
+            f"the netlist has cells that no place-and-route tool knows: {', '.join(sorted(strange))}")
+    if module["ports"]:
+        raise FalconetError(
+            f"the netlist has ports without pins: {', '.join(sorted(module['ports']))}")
+    clock = module["netnames"][clock_net(module)]["bits"]
+    for cell in module["cells"].values():
+        if cell["type"] == "PS7":
+            for pin in ("MAXIGP0ACLK", "SAXIHP0ACLK", "SAXIHP1ACLK"):
+                if cell["connections"][pin] != clock:
+                    raise FalconetError(f"pin {pin} of PS7 is not on the machine's clock")
 
 
 def clock_net(module: Mapping[str, Any]) -> str:

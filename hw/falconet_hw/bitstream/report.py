@@ -75,9 +75,11 @@ _KINDS = {
 }
 _USED = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+", re.MULTILINE)
 _FMAX = re.compile(r"^Info: Max frequency for clock\s+'[^']*': ([\d.]+) MHz", re.MULTILINE)
-_PATH = re.compile(r"^Info: Critical path report for clock .*?$(.*?)(?=^Info: Critical path|^\s*$|\Z)",
-                   re.MULTILINE | re.DOTALL)
-_HOP = re.compile(r"^Info:\s+(?:\S+\s+)?[\d.]+\s+([\d.]+)\s+(Source|Sink|Setup) (\S+)", re.MULTILINE)
+_PATH = re.compile(
+    r"^Info: Critical path report for clock .*?\n(.*?)(?=^Info: [\d.]+ ns logic)",
+    re.MULTILINE | re.DOTALL)
+_TOTAL = re.compile(r"^Info:\s+(?:[\w-]+\s+)?[\d.]+\s+([\d.]+)\s+\w+ ", re.MULTILINE)
+_END = re.compile(r"^Info:.*\s(?:Source|Sink|Setup) (\S+)", re.MULTILINE)
 
 
 def nextpnr_figures(log: str) -> Mapping[str, float | str]:
@@ -91,11 +93,10 @@ def nextpnr_figures(log: str) -> Mapping[str, float | str]:
     if speeds := _FMAX.findall(log):
         found["fmax_mhz"] = float(speeds[-1])
     if paths := _PATH.findall(log):
-        hops = _HOP.findall(paths[-1])
-        ends = [(total, cell) for total, kind, cell in hops]
-        if ends:
-            found["path_ns"] = float(ends[-1][0])
-            found["path"] = f"{ends[0][1]} to {ends[-1][1]}"
+        ends, totals = _END.findall(paths[-1]), _TOTAL.findall(paths[-1])
+        if ends and totals:
+            found["path_ns"] = float(totals[-1])
+            found["path"] = f"{ends[0]} to {ends[-1]}"
     return found
 
 

@@ -6,6 +6,7 @@ import typer
 
 from falconet.commands import (
     accuracy,
+    bitstreams,
     build,
     comparison,
     detect,
@@ -27,6 +28,6 @@ app = typer.Typer(
 )
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
-    samples,
+    bitstreams, samples,
 ):
     group.register(app)

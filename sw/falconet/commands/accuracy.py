@@ -17,7 +17,7 @@ from falconet.commands.running import real_outputs
 from falconet.commands.sources import BUILD, DEFAULT_PRESET, network_input, program_of
 from falconet.isa import FalconetError
 
-__all__ = ["register"]
+__all__ = ["Json", "Page", "register", "show"]
 
 SURE, NEAR = 0.6, 0.85  # boxes above this score have a partner with at least this IoU
 Page = Annotated[
@@ -89,7 +89,7 @@ def judge(model: str, preset: str) -> list[dict[str, str]]:
     return found
 
 
-def _show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,
+def show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,
           as_json: bool) -> None:
     if page is not None:
         heads = list(rows[0])
@@ -114,7 +114,7 @@ def accuracy(
     as_json: Json = False,
 ) -> None:
     """Compare the int8 network with the float one on photographs neither was tuned on."""
-    _show(judge(model, preset), page, f"accuracy {model}", f"{model}: int8 against float",
+    show(judge(model, preset), page, f"accuracy {model}", f"{model}: int8 against float",
           f"falconet accuracy {model}", as_json)
 
 
@@ -136,7 +136,7 @@ def resources(
         {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{BARS[k]:,}" if k in BARS else "-"}
         for k in ("dsp", "bram36", "lut", "ff", "max_fanout")
     ]
-    _show(rows, page, f"synthesis {preset}", f"Synthesis of {preset} (yosys synth_xilinx)",
+    show(rows, page, f"synthesis {preset}", f"Synthesis of {preset} (yosys synth_xilinx)",
           f"make synth PRESET={preset}", as_json)
 
 
