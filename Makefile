@@ -22,7 +22,7 @@ help:
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
 	@echo 'make formal    proofs of the overlap test (docs/formal.md)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
-	@echo 'make synth     resources on a 7-series FPGA (yosys)   PRESET=$(PRESET)'
+	@echo 'make synth     resources by yosys       PRESET=$(PRESET), or a whole design: BOARD=$(BOARD)'
 	@echo 'make bitstream  a bitstream and what PYNQ reads      BOARD=$(BOARD) TOOLCHAIN= STOP='
 	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
@@ -78,7 +78,8 @@ verilog: $(READY)
 	@$(RUN) python -m falconet_hw.verilog --preset $(PRESET)
 
 synth: $(READY)
-	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
+	@$(RUN) python -m falconet_hw.synth \
+	    $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD),--preset $(PRESET))
 
 bitstream: $(READY)
 	@$(RUN) python -m falconet_hw.bitstream --board "$(BOARD)" --toolchain "$(TOOLCHAIN)" \

@@ -44,7 +44,8 @@ def test_resources_want_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         accuracy.resources("tiny")
     (tmp_path / "synth").mkdir()
     (tmp_path / "synth/tiny.json").write_text(json.dumps(
-        {"dsp": 52, "bram36": 8.5, "lut": 12345, "ff": 6, "max_fanout": 7}))
+        {"dsp": 52, "bram36": 8.5, "lut": 12345, "ff": 6, "max_fanout": 7, "title": "tiny",
+         "bars": {"lut": 45000}}))
     page = tmp_path / "page.md"
     accuracy.resources("tiny", page=page)
     assert "| lut | 12,345 | 45,000 |" in page.read_text()

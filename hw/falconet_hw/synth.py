@@ -1,8 +1,8 @@
-"""Synthesis for 7-series with yosys: what the machine costs, and which nets are too heavy.
+"""Synthesis with yosys: what the machine costs, and which nets are too heavy.
 
 ``python -m falconet_hw.synth --preset pynq-z2`` writes build/synth/PRESET.json and prints a
-table. No place and route: the figures say whether the machine fits, and the fan-out whether it
-has a chance to be fast.
+table; ``--board aup-zu3`` takes the whole design of a board, for its chip. No place and route: the
+figures say whether the machine fits, and the fan-out whether it has a chance to be fast.
 """
 
 from __future__ import annotations
@@ -18,14 +18,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from falconet.isa import FalconetError, preset
+from falconet.isa import Board, FalconetError, Host, board, preset
+from falconet_hw.boards import TOP, write_board_verilog
 from falconet_hw.verilog import find_yosys, write_verilog
 
-__all__ = ["BARS", "count_blocks", "count_cells", "count_fanout", "find_blocks", "synthesise"]
+__all__ = [
+    "BARS", "BOARD_BARS", "count_blocks", "count_cells", "count_fanout", "find_blocks",
+    "synthesise", "synthesise_board",
+]
 
 BARS = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
 """What the machine may cost on an XC7Z020."""
 
+BOARD_BARS = {
+    Host.ZYNQ7: BARS,
+    Host.ZYNQMP: {"dsp": 360, "bram36": 216, "lut": 60_000, "max_fanout": 300},
+}
+"""What a board's whole design may cost: on an XC7Z020, and on an XCZU3EG (70,560 LUT)."""
+
+_FAMILIES = {Host.ZYNQ7: "xc7", Host.ZYNQMP: "xcup"}
 _LUTS = {
     **{f"LUT{i}": 1 for i in range(1, 7)},
     "SRL16E": 1, "SRLC32E": 1, "RAM32X1S": 1, "RAM64X1S": 1, "RAM32X1D": 2, "RAM64X1D": 2,
@@ -39,10 +50,11 @@ _PASS = re.compile(r"^\d+\.\d+\. Executing (\w+) pass")
 def count_cells(cells: Mapping[str, int]) -> dict[str, float]:
     """Resources from numbers of cells by type. Two small LUTs are counted as two."""
     return {
-        "dsp": cells.get("DSP48E1", 0),
+        "dsp": cells.get("DSP48E1", 0) + cells.get("DSP48E2", 0),
         "lut": sum(n * cells.get(t, 0) for t, n in _LUTS.items()),
         "ff": sum(cells.get(t, 0) for t in _FFS),
-        "bram36": cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
+        "bram36": sum(cells.get(f"RAMB36E{v}", 0) + cells.get(f"RAMB18E{v}", 0) / 2
+                      for v in (1, 2)),
     }
 
 
@@ -151,48 +163,68 @@ def _run_yosys(script: str, log: Path) -> None:
 
 
 def synthesise(name: str, directory: str | Path = "build/synth") -> dict[str, Any]:
-    """Synthesise preset ``name``; write and return the report."""
-    directory = Path(directory)
-    source = directory / f"{name}.v"
-    netlist = directory / f"{name}.netlist.json"
+    """Synthesise preset ``name`` for the 7-series; write and return the report."""
+    source = Path(directory) / f"{name}.v"
     write_verilog(preset(name), source)
+    return _synthesise(
+        name, source, "falconet", "xc7", "-noiopad -noclkbuf", BARS, f"{name} on XC7Z020")
+
+
+def synthesise_board(described: Board, directory: str | Path = "build/synth") -> dict[str, Any]:
+    """Synthesise a board's whole design; write and return the report."""
+    if described.host not in _FAMILIES:
+        raise FalconetError(f"board '{described.name}' is not of Xilinx; run make bitstream "
+                            f"BOARD={described.name}")
+    name = f"board-{described.name}"
+    source = Path(directory) / f"{name}.v"
+    write_board_verilog(described, source)
+    return _synthesise(name, source, TOP, _FAMILIES[described.host], "-noiopad",
+                       BOARD_BARS[described.host], f"{described.title}, {described.part}")
+
+
+def _synthesise(name: str, source: Path, top: str, family: str, options: str,
+                bars: Mapping[str, int], title: str) -> dict[str, Any]:
+    netlist = source.with_name(f"{name}.netlist.json")
     _run_yosys(
         f"read_verilog {source}; "
-        "synth_xilinx -family xc7 -top falconet -flatten -noiopad -noclkbuf; "
+        f"synth_xilinx -family {family} -top {top} -flatten {options}; "
         f"write_json {netlist}",
-        directory / f"{name}.log",
+        source.with_name(f"{name}.log"),
     )
-    module = json.loads(netlist.read_text())["modules"]["falconet"]
+    module = json.loads(netlist.read_text())["modules"][top]
     cells = Counter(cell["type"] for cell in module["cells"].values())
     fanout = count_fanout(module)
     report = {
-        "preset": name, **count_cells(cells), "max_fanout": fanout[0][1],
-        "fanout_top10": fanout[:10], "blocks": count_blocks(module, "detect"),
+        "preset": name, "title": title, "bars": dict(bars), **count_cells(cells),
+        "max_fanout": fanout[0][1], "fanout_top10": fanout[:10],
+        "blocks": count_blocks(module, "detect") if top == "falconet" else {},
         "cells": dict(sorted(cells.items())),
     }
-    (directory / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    source.with_name(f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m falconet_hw.synth", description=__doc__)
     parser.add_argument("--preset", default="pynq-z2", help="machine (default: %(default)s)")
+    parser.add_argument("--board", help="the whole design of a board instead")
     args = parser.parse_args(argv)
-    report = synthesise(args.preset)
+    report = synthesise_board(board(args.board)) if args.board else synthesise(args.preset)
     _print_report(report)
     return 1 if _failed(report) else 0
 
 
 def _failed(report: Mapping[str, Any]) -> list[str]:
-    return [k for k, bar in BARS.items() if report[k] > bar]
+    return [k for k, bar in report["bars"].items() if report[k] > bar]
 
 
 def _print_report(report: Mapping[str, Any]) -> None:
     failed = _failed(report)
-    print(f"{report['preset'] + ' on XC7Z020':<22}{'used':>10}{'bar':>8}")
+    bars = report["bars"]
+    print(f"{report['title']:<44}{'used':>10}{'bar':>8}")
     for key in ("dsp", "bram36", "lut", "ff", "max_fanout"):
-        bar = BARS.get(key, "")
-        print(f"  {key:<20}{report[key]:>10g}{bar:>8}{'  too many' if key in failed else ''}")
+        bar = bars.get(key, "")
+        print(f"  {key:<42}{report[key]:>10g}{bar:>8}{'  too many' if key in failed else ''}")
     print(f"{'block':<20}{'dsp':>8}{'bram36':>8}{'lut':>8}{'ff':>8}")
     for block, used in report["blocks"].items():
         print(f"  {block:<18}" + "".join(f"{used[k]:>8g}" for k in ("dsp", "bram36", "lut", "ff")))

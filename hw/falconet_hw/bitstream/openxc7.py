@@ -45,7 +45,8 @@ def check(module: Mapping[str, Any]) -> None:
     strange = {c["type"] for c in module["cells"].values()} - _PRIMITIVES
     if strange:
         raise FalconetError(
-            f"the netlist has cells that no place-and-route tool knows: {', '.join(sorted(strange))}")
+            "the netlist has cells that no place-and-route tool knows: "
+            + ", ".join(sorted(strange)))
     if module["ports"]:
         raise FalconetError(
             f"the netlist has ports without pins: {', '.join(sorted(module['ports']))}")

@@ -120,24 +120,25 @@ def accuracy(
 
 def resources(
     preset: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
+    board: Annotated[str | None, typer.Option(help="A board's whole design instead.")] = None,
     page: Page = None,
     as_json: Json = False,
 ) -> None:
     """Show what synthesis found (build/synth/PRESET.json, made by 'make synth')."""
-    from falconet_hw.synth import BARS
-
-    path = BUILD / "synth" / f"{preset}.json"
+    name = f"board-{board}" if board else preset
+    command = f"make synth BOARD={board}" if board else f"make synth PRESET={preset}"
+    path = BUILD / "synth" / f"{name}.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise FalconetError(f"{path}: no synthesis report; run: make synth PRESET={preset}"
-                            ) from None
+        bars, title = found["bars"], found["title"]
+    except (OSError, ValueError, KeyError):
+        raise FalconetError(f"{path}: no synthesis report; run: {command}") from None
     rows = [
-        {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{BARS[k]:,}" if k in BARS else "-"}
+        {"what": k, "used": f"{found[k]:,.10g}", "bar": f"{bars[k]:,}" if k in bars else "-"}
         for k in ("dsp", "bram36", "lut", "ff", "max_fanout")
     ]
-    show(rows, page, f"synthesis {preset}", f"Synthesis of {preset} (yosys synth_xilinx)",
-          f"make synth PRESET={preset}", as_json)
+    show(rows, page, f"synthesis {name}", f"Synthesis: {title} (yosys synth_xilinx)", command,
+         as_json)
 
 
 def register(app: typer.Typer) -> None:
