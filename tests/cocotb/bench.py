@@ -18,7 +18,7 @@ from cocotb_tools.check_results import get_results
 
 from falconet_hw.verilog import to_verilog
 
-__all__ = ["run", "settings"]
+__all__ = ["run", "run_verilog", "settings"]
 
 _BUILD = Path(__file__).parents[2] / "build" / "cocotb"
 _SETTINGS = "FALCONET_BENCH"
@@ -52,11 +52,18 @@ def run(
     preset. ``module`` is the test module or its file, ``testcase`` picks one of its tests. The
     tests find ``seed`` and ``values`` in :func:`settings`, and strings also in the environment.
     """
+    run_verilog(to_verilog(component, name), name, module, testcase=testcase, seed=seed, **values)
+
+
+def run_verilog(
+    text: str, name: str, module: str, *, testcase: str | None = None, seed: int = 1,
+    **values: Any,
+) -> None:
+    """As :func:`run`, of (System)Verilog whose top is module ``name``."""
     _verilator_on_path()
     build = _BUILD / name
     build.mkdir(parents=True, exist_ok=True)
-    source, visible, binary = build / f"{name}.v", build / "visible.vlt", build / name
-    text = to_verilog(component, name)
+    source, visible, binary = build / f"{name}.sv", build / "visible.vlt", build / name
     runner = _Runner()
     if not binary.exists() or source.read_text() != text:
         binary.unlink(missing_ok=True)

@@ -1,11 +1,16 @@
-"""The design of the PYNQ-Z2, whole, behind a simulated PS7: RetinaFace by the board's driver."""
+"""Designs of boards, whole, behind simulated processing systems, run by the board's driver.
+
+RetinaFace on the PYNQ-Z2's; random programs on the AUP-ZU3's with a small machine in it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pytest
+from programs import random_inputs, random_program
 from same import same_detections
 
 from falconet.commands.sources import network_input, program_of
@@ -15,6 +20,7 @@ from falconet.runtime.profile import layer_profiles
 from falconet.runtime.stream import stream
 from falconet_models.data import photograph
 from falconet_sim.golden import GoldenDevice
+from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
 from falconet_sim.zynq import ZynqDevice
 
@@ -92,3 +98,15 @@ def test_layers_by_polling_agree_with_the_trace(machine: ZynqDevice, program: Pr
     assert sum(f.cycles for f in found) == polled.cycles
     off = [abs(f.cycles - e.cycles) / exact.cycles for f, e in zip(found, expected)]
     assert max(off) < 0.01 and np.median(off) < 0.0005, sorted(off)[-5:]
+
+
+def test_programs_through_the_ultrascale_s_processing_system() -> None:
+    machine = ZynqDevice(dataclasses.replace(board("aup-zu3"), preset="tiny"))
+    for seed in range(4):
+        small = random_program(machine.arch, seed)
+        given = random_inputs(small, seed)
+        machine.load(small)
+        found, expected = machine.run(given).outputs, IssDevice(small).run(given).outputs
+        assert expected and found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert np.array_equal(found[name], value)
