@@ -28,7 +28,7 @@ help:
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make performance  measure again what docs/performance.md says'
 	@echo 'make wheel     driver, notebook, program and photographs for the board, in one file'
-	@echo 'make notebook  execute the board'"'"'s notebook on the simulated board'
+	@echo 'make notebook  execute the notebook of the board on the simulated board'
 	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
 	@echo 'make setup     the environment in $(VENV); the others do it when needed'
 	@echo 'make clean     remove what was built; $(VENV) stays'

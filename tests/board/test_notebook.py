@@ -1,0 +1,83 @@
+"""The notebook of the board, executed unmodified on the simulated one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from notebook import NOTEBOOK, execute
+from PIL import Image
+
+from falconet.isa import Program
+from falconet.runtime.preprocess import Preprocessor
+from falconet.runtime.vision import detections_of
+from falconet_sim.golden import GoldenDevice
+
+pytestmark = pytest.mark.timeout(1500)
+
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if c["cell_type"] == "code"]
+
+
+def printed(cell: dict[str, Any]) -> str:
+    return "".join("".join(o["text"]) for o in cell["outputs"] if o["output_type"] == "stream")
+
+
+def pictures(cell: dict[str, Any]) -> int:
+    return sum("image/jpeg" in o.get("data", {}) for o in cell["outputs"])
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
+    """The cells after a run, and the folder of the run."""
+    folder = tmp_path_factory.mktemp("board")
+    execute(folder / "executed.ipynb", folder)
+    return cells(folder / "executed.ipynb"), folder
+
+
+def test_the_committed_outputs_are_those_of_a_run(ran: tuple[list[dict[str, Any]], Path]) -> None:
+    """Text to the letter but for cells of timings; figures within 0.1 %, for the DDR's refresh."""
+    again = "run 'make notebook' and commit notebooks/falconet.ipynb"
+    for was, now in zip(cells(NOTEBOOK), ran[0], strict=True):
+        assert pictures(was) == pictures(now), again
+        if "timing" in was["metadata"].get("tags", []):
+            assert printed(was) and printed(now)
+            continue
+        old, new = printed(was), printed(now)
+        assert NUMBER.sub("#", old) == NUMBER.sub("#", new), again
+        for a, b in zip(NUMBER.findall(old), NUMBER.findall(new), strict=True):
+            a, b = float(a.replace(",", "")), float(b.replace(",", ""))
+            assert math.isclose(a, b, rel_tol=1e-3), f"{a} was {b}: {again}"
+
+
+def test_boxes_are_those_of_the_golden_model(ran: tuple[list[dict[str, Any]], Path]) -> None:
+    executed, folder = ran
+    program = Program.load(folder / "retinaface-pynq-z2.flc")
+    t = program.header["inputs"][0]
+    with Image.open(folder / "astronaut.png") as picture:
+        stored, frame = Preprocessor(program.header["meta"], t["scale"], t["zero_point"])(
+            np.asarray(picture))
+    found = GoldenDevice(program).run({t["name"]: stored.transpose(2, 0, 1)}).detections
+    objects = detections_of(program.header["meta"], found, frame)
+    lines = [f"{o.class_name} {o.score:.3f}: {o.w:.0f} x {o.h:.0f} pixels at ({o.x:.0f}, {o.y:.0f})"
+             for o in objects]
+    assert lines
+    text = "\n".join(printed(c) for c in executed)
+    assert [line for line in text.splitlines() if "pixels at" in line] == lines
+
+
+def test_the_committed_file_is_executed_and_of_no_machine() -> None:
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert not re.search(r"/(?:home|root|tmp|usr|work|build)/", text)
+    counts = [c["execution_count"] for c in cells(NOTEBOOK)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert len(text) < 500_000
