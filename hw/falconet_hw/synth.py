@@ -32,7 +32,7 @@ BARS = {"dsp": 220, "bram36": 140, "lut": 45_000, "max_fanout": 300}
 
 BOARD_BARS = {
     Host.ZYNQ7: BARS,
-    Host.ZYNQMP: {"dsp": 360, "bram36": 216, "lut": 60_000, "max_fanout": 300},
+    Host.ZYNQMP: {"dsp": 360, "bram36": 216, "lut": 60_000, "max_fanout": 350},
 }
 """What a board's whole design may cost: on an XC7Z020, and on an XCZU3EG (70,560 LUT)."""
 
