@@ -58,6 +58,10 @@ class _Allocated:
         self.seen = memory.array.copy() if cacheable else memory.array
 
 
+class _Buffer(PynqBuffer):  # type: ignore[misc]
+    device: Any = None  # PynqBuffer sets it, but NumPy 2 has a property of that name
+
+
 class SimulatedDevice(Device):  # type: ignore[misc]
     """A board with Falconet on it, simulated: its design in Verilator, its memory, its clocks.
 
@@ -167,8 +171,8 @@ class SimulatedDevice(Device):  # type: ignore[misc]
         """Memory of the simulated board, zero at first, as ``pynq.allocate`` gives it."""
         nbytes = math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
         bo = _Allocated(self._running().allocate(nbytes), bool(cacheable))
-        buffer = PynqBuffer(shape=shape, dtype=dtype, buffer=bo.seen, device=self, bo=bo,
-                            device_address=bo.memory.physical_address)
+        buffer = _Buffer(shape=shape, dtype=dtype, buffer=bo.seen, device=self, bo=bo,
+                         device_address=bo.memory.physical_address)
         # How a PynqBuffer gives back what is not the kernel's memory.
         buffer.memory, buffer.return_to, buffer.pointer, buffer.freed = self, self, bo, True
         return buffer
