@@ -100,6 +100,12 @@ performance: $(READY)
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md
+	@for board in pynq-z2 aup-zu3; do \
+	    $(RUN) python -m falconet_hw.synth --board $$board \
+	    && $(RUN) falconet resources --board $$board --markdown docs/performance.md || exit 1; \
+	done
+	@$(RUN) python -m falconet_hw.bitstream --board ecp5
+	@$(RUN) falconet bitstream ecp5 --markdown docs/performance.md
 
 # What a board needs besides the bitstream: driver, notebook, program, photographs.
 wheel: $(READY)
