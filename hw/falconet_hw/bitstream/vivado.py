@@ -77,7 +77,7 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
     step("write Verilog and Tcl", lambda: write_inputs(board, out))
     if tool is None:
         return None
-    for old in ("timing.rpt", "utilisation.rpt", "falconet.bit"):
+    for old in ("timing.rpt", "utilisation.rpt"):
         (out / old).unlink(missing_ok=True)
     try:
         step("Vivado", lambda: run(
@@ -87,7 +87,8 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
         said = [line for line in (out / "vivado.log").read_text(errors="replace").splitlines()
                 if line.startswith("falconet: ")]
         if said:
-            where = f"; see {out / 'timing.rpt'}, or lower clock_mhz of board '{board.name}'"
+            where = (f"; see {out / 'timing.rpt'}, or lower clock_mhz of board '{board.name}' in "
+                     "falconet/isa/boards.py")
             raise FalconetError(said[-1].removeprefix("falconet: ") + where) from None
         raise
     figures = {

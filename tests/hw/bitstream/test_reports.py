@@ -42,6 +42,11 @@ Info: 0.0 ns logic, 0.0 ns routing
 
 Info: Max frequency for clock 'machine': 131.25 MHz (PASS at 125.00 MHz)
 """
+# Where routing does not keep what placement promised; the first line is of the placer.
+MISSED = """\
+Info: Max frequency for clock 'machine': 140.00 MHz (PASS at 125.00 MHz)
+{level}: Max frequency for clock 'machine': 99.50 MHz (FAIL at 125.00 MHz)
+"""
 
 UTILISATION = """\
 +----------------------------+-------+-------+------------+-----------+-------+
@@ -78,6 +83,11 @@ def test_nextpnr() -> None:
         "lut": 31851, "ff": 36157, "bram": 138, "dsp": 200, "fmax_mhz": 131.25, "path_ns": 7.1,
         "path": "machine.a_reg.Q to machine.d_reg.D",
     }
+
+
+@pytest.mark.parametrize("level", ["Info", "Warning", "ERROR"])
+def test_nextpnr_below_its_clock(level: str) -> None:
+    assert nextpnr_figures(MISSED.format(level=level)) == {"fmax_mhz": 99.5}
 
 
 @pytest.mark.parametrize("unit", ["Slice", "CLB"])
