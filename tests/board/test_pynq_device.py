@@ -12,7 +12,8 @@ from environments import run_inside
 from networks import Builder
 
 from falconet.compiler import compile_graph
-from falconet.isa import BOARDS, MAGIC, Host, Status
+from falconet.isa import BOARDS, MAGIC, FalconetError, Host, Status
+from falconet.runtime import simulated
 from falconet_sim.bitfile import main, write_bitfile
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.rtl import BASE
@@ -124,6 +125,28 @@ def test_a_missing_handoff_file_is_refused(tmp_path: Path) -> None:
     bit = write_bitfile(BOARD, tmp_path)
     bit.with_suffix(".hwh").unlink()
     assert "does not exist" in json.loads(run_inside("3.1.2", "load.py", bit))["refused"]
+
+
+def test_there_is_no_simulated_board_unless_asked_for(release: str, tmp_path: Path) -> None:
+    bit = write_bitfile(BOARD, tmp_path)
+    with pytest.raises(AssertionError, match="No Devices Found"):
+        run_inside(release, "load.py", bit, FALCONET_SIMULATED="0")
+
+
+def test_without_pynq_the_variable_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALCONET_SIMULATED", "1")
+    monkeypatch.setattr(simulated.importlib.util, "find_spec", lambda name: None)
+    assert not simulated.find_simulated_board()
+
+
+def test_an_installation_without_the_simulated_board_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FALCONET_SIMULATED", "1")
+    monkeypatch.setattr(simulated.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(simulated.metadata, "entry_points", lambda group: [])
+    with pytest.raises(FalconetError, match="there is no simulated board"):
+        simulated.find_simulated_board()
 
 
 def test_the_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
