@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from falconet.commands import bitstreams
 from falconet.isa import FalconetError
 from falconet_hw.bitstream.report import (
     Report,
@@ -120,3 +121,22 @@ def test_what_a_tool_does_not_say_is_a_dash(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(FalconetError, match="run 'make bitstream' again"):
         Report.load(path)
+
+
+def test_the_command_puts_the_report_into_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bitstreams, "BUILD", tmp_path)
+    with pytest.raises(FalconetError, match=r"pynq-z2/report\.json: .*run 'make bitstream' first"):
+        bitstreams.bitstream("pynq-z2")
+    path = tmp_path / "bitstream/pynq-z2/report.json"
+    path.parent.mkdir(parents=True)
+    page = tmp_path / "page.md"
+    page.write_text("# Performance\n\nBefore.\n")
+    for fmax in (131.25, 126.5):
+        Report("pynq-z2", "openxc7", 125, lut=31851, fmax_mhz=fmax).save(path)
+        bitstreams.bitstream("pynq-z2", page=page)
+    text = page.read_text()
+    assert "Before." in text and "make bitstream BOARD=pynq-z2 TOOLCHAIN=openxc7" in text
+    assert "| LUT | 31,851 |" in text and "| Fmax | 126.5 MHz |" in text and "131.25" not in text
+    assert text.count("<!-- begin bitstream pynq-z2 -->") == 1
