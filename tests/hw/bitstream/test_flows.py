@@ -47,16 +47,22 @@ proc get_property {name object} { global slacks; set s [lindex $slacks 0]
   set slacks [lrange $slacks 1 end]; return $s }
 """
 
+TKINTER = """
+import os, sys, tkinter
+tcl = tkinter.Tcl()  # has no exit
+tcl.createcommand("exit", lambda code: (tcl.eval("flush stdout"), os._exit(int(code))))
+tcl.eval(open(sys.argv[1]).read())
+"""
+
 
 def tclsh() -> list[str]:
     """A Tcl interpreter: tclsh, or the one inside Python."""
     found = shutil.which("tclsh")
     if found:
         return [found]
-    code = "import sys, tkinter; tkinter.Tcl().eval(open(sys.argv[1]).read())"
     ready = subprocess.run([sys.executable, "-c", "import tkinter"], check=False).returncode == 0
     assert ready, "install a Tcl interpreter: apt-get install tcl, or python3-tk"
-    return [sys.executable, "-c", code]
+    return [sys.executable, "-c", TKINTER]
 
 
 def run_tcl(described: Board, folder: Path, *, slacks: str = "0.1 0.05", paths: str = "a"
