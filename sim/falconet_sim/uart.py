@@ -10,34 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from falconet.isa import Board
-from falconet.isa.uart import GAP_BITS
 from falconet.runtime.driver import Driver
 from falconet.runtime.uart import UartBoard
 from falconet_sim.build import build_library, cached_verilog, source_key
 
 __all__ = ["DIVISOR", "SimLine", "UartDevice", "uart_library"]
 
-DIVISOR = 8
-"""Cycles of a bit: a faster line than the board's, for the sake of time."""
+DIVISOR, GAP_BITS = 8, 1 << 11
+"""Cycles of a bit, and bits of a gap: a faster line than the board's, for the sake of time."""
 
 RESET = 2000
-"""Cycles from the board's configuration to the first request."""
+"""Cycles that reset takes, with room."""
 
 HARNESS = Path(__file__).with_suffix(".cpp")
 
 
-def uart_library(board: Board, *, divisor: int = DIVISOR) -> Path:
+def uart_library(board: Board) -> Path:
     """The library of a board's design; built if need be."""
     def write(path: Path) -> None:
         from falconet_hw.boards import TOP
         from falconet_hw.boards.ecp5 import Ecp5Top
         from falconet_hw.verilog import to_verilog
 
-        path.write_text(to_verilog(Ecp5Top(board=board, divisor=divisor), TOP))
+        path.write_text(to_verilog(Ecp5Top(board=board, divisor=DIVISOR, gap_bits=GAP_BITS), TOP))
 
-    name = f"{board.name}-{divisor}"
-    verilog = cached_verilog(name, source_key(f"{name} {board}"), write)
-    return build_library(verilog, name, lanes=board.arch.lanes, trace=False, harness=HARNESS)
+    verilog = cached_verilog(board.name, source_key(f"{board} {DIVISOR} {GAP_BITS}"), write)
+    return build_library(verilog, board.name, lanes=board.arch.lanes, trace=False, harness=HARNESS)
 
 
 class SimLine:
@@ -46,12 +44,11 @@ class SimLine:
     Time passes in :meth:`read` alone, and only as long as bytes are missing.
     """
 
-    def __init__(self, library: Path, *, divisor: int = DIVISOR) -> None:
+    def __init__(self, library: Path) -> None:
         self._lib = _bind(library)
-        self._sim = self._lib.falconet_uart_new(divisor)
-        self._silence = RESET
-        self.read(1)  # nothing: the machine comes out of reset
-        self._silence = 2 * GAP_BITS * divisor
+        self._sim = self._lib.falconet_uart_new(DIVISOR)
+        self._silence = 2 * GAP_BITS * DIVISOR
+        self._pass(RESET)
 
     def __del__(self) -> None:
         if getattr(self, "_sim", None):
@@ -67,9 +64,15 @@ class SimLine:
         n = self._lib.falconet_uart_read(self._sim, data, count, self._silence)
         return data.raw[:n]
 
-    def press(self, down: bool) -> None:
-        """Hold the button, or let go."""
-        self._lib.falconet_uart_press(self._sim, down)
+    def _pass(self, cycles: int) -> None:
+        """Let time pass in which nothing comes."""
+        self._lib.falconet_uart_read(self._sim, ctypes.create_string_buffer(1), 1, cycles)
+
+    def press(self) -> None:
+        """The button, for a moment."""
+        for down in (True, False):
+            self._lib.falconet_uart_press(self._sim, down)
+            self._pass(RESET)
 
     @property
     def cycle(self) -> int:

@@ -21,6 +21,7 @@ WORD = 4  # bytes
 HEAD = 2  # bytes of a reply before its words
 TAIL = 5  # and after them
 WORTH = 8  # words of the same value that cost less than a frame of their own
+SILENCE = 0.2  # seconds: GAP_BITS and what an adapter and an operating system may add
 RESPONSES = {2: "SLVERR", 3: "DECERR"}
 
 Words = NDArray[np.uint32]
@@ -49,7 +50,7 @@ class SerialPort:
         Seconds without a byte after which :meth:`read` gives up.
     """
 
-    def __init__(self, port: str, *, baud: int = BAUD, silence: float = 0.2) -> None:
+    def __init__(self, port: str, *, baud: int = BAUD, silence: float = SILENCE) -> None:
         try:
             import serial
         except ImportError:
@@ -256,12 +257,14 @@ class UartBoard:
         return buffer
 
 
-def open_uart(port: str, *, name: str = "ecp5", **options: Any) -> Driver:
+def open_uart(
+    port: str, *, name: str = "ecp5", silence: float = SILENCE, **options: Any,
+) -> Driver:
     """The driver of a board behind a serial port.
 
     Parameters
     ----------
-    port:
+    port, silence:
         As for :class:`SerialPort`.
     name:
         The board, a name of ``BOARDS``.
@@ -273,5 +276,5 @@ def open_uart(port: str, *, name: str = "ecp5", **options: Any) -> Driver:
     FalconetError
         if the port cannot be opened, nothing answers, or what answers is another machine.
     """
-    there = UartBoard(board(name), SerialPort(port))
+    there = UartBoard(board(name), SerialPort(port, silence=silence))
     return Driver(there, there, **{"name": name, "arch": there.board.arch, **options})
