@@ -14,7 +14,7 @@ from falconet_hw.verilog import find_yosys
 __all__ = ["build", "constraints"]
 
 _PULLS = {"rx": "UP", "button": "DOWN"}
-_ADVICE = "run: pip install 'falconet[hw]'"
+_ADVICE = "run: pip install 'falconet[ecp5]'"
 
 
 def constraints(board: Board) -> str:

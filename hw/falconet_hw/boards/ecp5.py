@@ -13,7 +13,12 @@ from falconet_hw.memory import OnChipMemory
 from falconet_hw.top import Falconet
 from falconet_hw.uart_bridge import UartBridge
 
-__all__ = ["PINS", "Ecp5Top"]
+__all__ = ["PINS", "PORTS", "Ecp5Top"]
+
+PORTS = {
+    "clk25": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "button": In(1), "led": Out(8),
+    "wifi_gpio0": Out(1),
+}
 
 PINS = {
     "clk25": "G2", "rx": "M1", "tx": "L4", "button": "R1", "wifi_gpio0": "L2",
@@ -60,10 +65,7 @@ class Ecp5Top(Component):
         self.board = board
         self.divisor = divisor or round(board.clock_mhz * 1e6 / BAUD)
         self.gap_bits = gap_bits
-        super().__init__({
-            "clk25": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "button": In(1),
-            "led": Out(8), "wifi_gpio0": Out(1),
-        })
+        super().__init__(PORTS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
