@@ -64,5 +64,5 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
     return report
 
 
-OPTIONS = ("--router", "router2")
-"""Of nextpnr: what routes this design."""
+OPTIONS = ("--placer", "static", "--router", "router2")
+"""Of nextpnr: after the default placer the routers come to a standstill on the whole machine."""
