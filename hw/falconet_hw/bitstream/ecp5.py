@@ -11,7 +11,10 @@ from falconet_hw.boards import TOP, write_board_verilog
 from falconet_hw.boards.ecp5 import PINS
 from falconet_hw.verilog import find_yosys
 
-__all__ = ["build", "constraints"]
+__all__ = ["OPTIONS", "build", "constraints"]
+
+OPTIONS = ("--placer", "static", "--router", "router2")
+"""Of nextpnr: after the default placer the routers come to a standstill on the whole machine."""
 
 _PULLS = {"rx": "UP", "button": "DOWN"}
 _ADVICE = "run: pip install 'falconet[ecp5]'"
@@ -62,7 +65,3 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
         [pack, "--compress", "--input", "falconet.config", "--bit", "falconet.bit"],
         out / "ecppack.log", folder=out))
     return report
-
-
-OPTIONS = ("--placer", "static", "--router", "router2")
-"""Of nextpnr: after the default placer the routers come to a standstill on the whole machine."""
