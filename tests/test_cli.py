@@ -64,7 +64,7 @@ MISTAKES = [
     ("compile odd.onnx", "node 'odd' (Erf)"),
     ("compile noise.png", "noise.png: not an ONNX file"),
     ("compile unheard", "model 'unheard' is not in the zoo; use one of"),
-    ("compile odd.onnx --preset huge", "preset 'huge' is unknown; choose one of: pynq-z2, tiny"),
+    ("compile odd.onnx --preset huge", "preset 'huge' is unknown; choose one of: aup-zu3, pynq-z2, tiny"),
     ("quantize nothing.onnx", "nothing.onnx: no such file"),
     ("quantize text.txt --calibration photos", "photos: there is no image in it"),
     ("quantize text.txt --calibration nowhere", "nowhere: no such folder"),
