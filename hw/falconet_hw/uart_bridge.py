@@ -9,13 +9,22 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from falconet.isa.uart import BEGIN_READ, BEGIN_REPLY, BEGIN_WRITE, FRAME_WORDS, GAP_BITS
+from falconet.isa.uart import (
+    BEGIN_READ,
+    BEGIN_REPLY,
+    BEGIN_WRITE,
+    CRC_BYTES,
+    FRAME_WORDS,
+    GAP_BITS,
+    REPLY_HEAD,
+    REQUEST,
+)
 from falconet_hw.bus import AxiLiteSignature
 from falconet_hw.uart import UartReceiver, UartTransmitter
 
 __all__ = ["UartBridge"]
 
-_HEAD, _CRC = 6, 4  # bytes: tag, count and address; CRC
+_HEAD = REQUEST.size - 1  # bytes after the one that begins a request
 
 
 class _Part(enum.Enum):
@@ -102,7 +111,7 @@ class UartBridge(Component):
                 with m.If(came):
                     m.d.sync += head.eq(Cat(head[8:], byte))
                 with m.If(~receiving):
-                    m.d.sync += to_come.eq(Mux(writes, Cat(Const(0, 2), count + 1), _CRC))
+                    m.d.sync += to_come.eq(Mux(writes, Cat(Const(0, 2), count + 1), CRC_BYTES))
                     with m.If(writes):
                         m.next = "WORDS"
                     with m.Else():
@@ -114,7 +123,7 @@ class UartBridge(Component):
                     m.d.comb += wp.en.eq(1)
                     m.d.sync += index.eq(index + 1)
                 with m.If(~receiving):
-                    m.d.sync += [to_come.eq(_CRC), index.eq(0)]
+                    m.d.sync += [to_come.eq(CRC_BYTES), index.eq(0)]
                     m.next = "CRC"
                 with m.If(expired):
                     m.next = "IDLE"
@@ -161,8 +170,8 @@ class UartBridge(Component):
             with m.State("REPLY"):
                 m.d.comb += [crc.start.eq(1), crc.valid.eq(0)]
                 m.d.sync += [
-                    sending.eq(Cat(Const(BEGIN_REPLY, 8), tag)), to_send.eq(2), index.eq(0),
-                    part.eq(Mux(writes, _Part.RESPONSE, _Part.WORDS)),
+                    sending.eq(Cat(Const(BEGIN_REPLY, 8), tag)), to_send.eq(REPLY_HEAD),
+                    index.eq(0), part.eq(Mux(writes, _Part.RESPONSE, _Part.WORDS)),
                 ]
                 m.next = "SEND"
             with m.State("SEND"):
@@ -181,7 +190,9 @@ class UartBridge(Component):
                         with m.Case(_Part.RESPONSE):
                             m.d.sync += [sending.eq(response), to_send.eq(1), part.eq(_Part.CRC)]
                         with m.Case(_Part.CRC):
-                            m.d.sync += [sending.eq(crc.crc), to_send.eq(4), part.eq(_Part.END)]
+                            m.d.sync += [
+                                sending.eq(crc.crc), to_send.eq(CRC_BYTES), part.eq(_Part.END),
+                            ]
                         with m.Case(_Part.END):
                             m.next = "IDLE"
         return m

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, Engine, FalconetError, Program
-from falconet.runtime.bus import Wake
+from falconet.runtime.bus import Wake, first_fit
 from falconet.runtime.detections import Options
 from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
@@ -94,13 +94,9 @@ class SimBoard:
             raise FalconetError(f"the simulated machine broke a rule of its bus: {error}")
 
     def allocate(self, nbytes: int, align: int = 4096) -> SimBuffer:
-        """First fit."""
-        at = 0
-        for b in sorted(self.buffers, key=lambda b: b.offset):
-            if at + nbytes <= b.offset:
-                break
-            at = -(-(b.offset + b.nbytes) // align) * align
-        if at + nbytes > len(self.ddr):
+        taken = ((b.offset, b.nbytes) for b in self.buffers)
+        at = first_fit(taken, nbytes, end=len(self.ddr), align=align)
+        if at is None:
             raise FalconetError(
                 f"{nbytes} bytes do not fit in the simulated memory of {len(self.ddr)}; "
                 "give RtlDevice more memory_bytes"

@@ -74,7 +74,8 @@ def test_coroutines_go_on(machine: ZynqDevice, program: Program) -> None:
 
     async def both() -> Seen:
         nonlocal ticks
-        run = asyncio.ensure_future(machine.see_async(photograph("faces_large")))
+        run = asyncio.ensure_future(
+            asyncio.to_thread(machine.see, photograph("faces_large")))
         while not run.done():
             await asyncio.sleep(0.01)
             ticks += 1

@@ -17,7 +17,12 @@ answered and not done again. So every new request has a new tag, and the first o
 
 from __future__ import annotations
 
-__all__ = ["BAUD", "BEGIN_READ", "BEGIN_REPLY", "BEGIN_WRITE", "FRAME_WORDS", "GAP_BITS"]
+import struct
+
+__all__ = [
+    "BAUD", "BEGIN_READ", "BEGIN_REPLY", "BEGIN_WRITE", "CRC_BYTES", "FRAME_WORDS", "GAP_BITS",
+    "REPLY_HEAD", "REPLY_TAIL", "REQUEST",
+]
 
 BAUD = 1_000_000
 """Bits a second."""
@@ -28,3 +33,11 @@ GAP_BITS = 1 << 15
 FRAME_WORDS = 256
 
 BEGIN_READ, BEGIN_WRITE, BEGIN_REPLY = 0xA5, 0xC3, 0x5A
+
+REQUEST = struct.Struct("<BBBI")
+"""What comes before a request's words: begin, tag, count - 1, address."""
+
+CRC_BYTES = 4
+
+REPLY_HEAD, REPLY_TAIL = 2, 1 + CRC_BYTES
+"""Bytes of a reply before its words (begin, tag) and after them (response, CRC)."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Buffer", "Bus", "Memory", "Wake"]
+__all__ = ["Buffer", "Bus", "Memory", "Wake", "first_fit"]
 
 
 class Wake(enum.Enum):
@@ -66,3 +67,18 @@ class Memory(Protocol):
     def allocate(self, nbytes: int, align: int = 4096) -> Buffer:
         """Memory that begins at a multiple of ``align``, below 4 GiB."""
         ...
+
+
+def first_fit(
+    taken: Iterable[tuple[int, int]], nbytes: int, *, begin: int = 0, end: int, align: int,
+) -> int | None:
+    """The first place for ``nbytes`` from ``begin`` on, beside what is taken: (place, size) each.
+
+    It is ``begin`` or a multiple of ``align``; None if all of them pass ``end``.
+    """
+    at = begin
+    for start, size in sorted(taken):
+        if at + nbytes <= start:
+            break
+        at = max(at, -(-(start + size) // align) * align)
+    return at if at + nbytes <= end else None

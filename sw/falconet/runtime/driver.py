@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,24 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import (
-    ISA_VERSION,
-    MAGIC,
-    PRESETS,
-    Arch,
-    Control,
-    Engine,
-    ErrorCode,
-    FalconetError,
-    Program,
-    Segment,
-    Status,
-    register,
-)
-from falconet.runtime.bus import Buffer, Bus, Memory, Wake
+from falconet.isa import Arch, Control, Engine, FalconetError, Program, Segment
+from falconet.runtime.bus import Buffer, Bus, Memory
+from falconet.runtime.control import Controller
 from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
-from falconet.runtime.diagnosis import explain_error, explain_timeout
 from falconet.runtime.preprocess import Frame, Preprocessor
 from falconet.runtime.tensors import image_view, pack_input, unpack_output
 from falconet.runtime.vision import Detection, detections_of
@@ -70,7 +55,7 @@ class Seen:
     frame: Frame
 
 
-class Driver:
+class Driver(Controller):
     """A :class:`~falconet.runtime.device.Device` behind a :class:`Bus` and a :class:`Memory`.
 
     It knows neither board nor simulator. The identity registers are read first: what is not a
@@ -97,38 +82,18 @@ class Driver:
         polls if there is none or it does not come.
     """
 
-    PATIENCE = 1.0
-    """Seconds without an interrupt after which STATUS is looked at."""
-
     def __init__(
         self, bus: Bus, memory: Memory, *, name: str = "machine", arch: Arch | None = None,
         timeout: float = 10.0, waiting: str = "auto",
     ) -> None:
-        if waiting not in ("auto", "interrupt", "poll"):
-            raise FalconetError(f"waiting='{waiting}' is unknown; use auto, interrupt or poll")
-        if waiting == "interrupt" and not bus.has_interrupt:
-            raise FalconetError(
-                f"{name}: there is no interrupt to wait for; use waiting='poll', or see "
-                "docs/board.md for the device-tree node"
-            )
-        self._bus, self._memory = bus, memory
-        self._name, self._timeout = name, timeout
-        self._waiting = waiting if bus.has_interrupt else "poll"
-        self._arch = self._identify(arch)
+        super().__init__(bus, name=name, arch=arch, timeout=timeout, waiting=waiting)
+        self._memory = memory
         self._program: Program | None = None
         self._preprocessor: Preprocessor | None = None
         self._fixed: dict[Segment, Buffer] = {}  # CODE and WORK
         self._slots: list[Slot] = []
         self._sizes: dict[Segment, int] = {}
         self._running: Slot | None = None
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def arch(self) -> Arch:
-        return self._arch
 
     @property
     def program(self) -> Program:
@@ -141,37 +106,6 @@ class Driver:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def read(self, name: str) -> int:
-        """A register by name."""
-        return self._bus.read_register(register(name).offset)
-
-    def write(self, name: str, value: int) -> None:
-        self._bus.write_register(register(name).offset, value)
-
-    def _identify(self, arch: Arch | None) -> Arch:
-        found = self.read("ID")
-        if found != MAGIC:
-            raise FalconetError(
-                f"{self._name}: register ID reads 0x{found:08x}, not 0x{MAGIC:08x}; load the "
-                "Falconet bitstream first"
-            )
-        version = self.read("ISA_VERSION")
-        if version != ISA_VERSION:
-            raise FalconetError(
-                f"{self._name}: the machine has instruction set {version}, this is Falconet for "
-                f"{ISA_VERSION}; build the bitstream again"
-            )
-        machine = self.read("ARCH_HASH")
-        known = [arch] if arch is not None else list(PRESETS.values())
-        for a in known:
-            if a.hash == machine:
-                return a
-        names = ", ".join(f"'{a.name}' (0x{a.hash:08x})" for a in known)
-        raise FalconetError(
-            f"{self._name}: the machine's hash is 0x{machine:08x}, expected {names}; load the "
-            "bitstream of that preset"
-        )
 
     # ------------------------------------------------------------------ programs and memory
 
@@ -267,24 +201,6 @@ class Driver:
         self.wait()
         return self.seen(slot, frame)
 
-    async def run_async(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
-        """As :meth:`run`; other coroutines go on while the machine works."""
-        slot = self.slot(0)
-        self.stage(slot, inputs, options)
-        self.start(slot)
-        await asyncio.get_running_loop().run_in_executor(None, self.wait)
-        return self.collect(slot)
-
-    async def see_async(
-        self, photograph: NDArray[np.uint8], options: Options | None = None,
-    ) -> Seen:
-        """As :meth:`see`; other coroutines go on while the machine works."""
-        slot = self.slot(0)
-        frame = self.stage_photograph(slot, photograph, options)
-        self.start(slot)
-        await asyncio.get_running_loop().run_in_executor(None, self.wait)
-        return self.seen(slot, frame)
-
     def stage(self, slot: Slot, inputs: Mapping[str, Int8], options: Options | None = None) -> None:
         """Write inputs (int8 [C, H, W]) and options to a slot that the machine does not work on."""
         tensors = self.program.header["inputs"]
@@ -347,15 +263,7 @@ class Driver:
         if self._running is not None:
             raise FalconetError(
                 f"{self._name}: the machine works on another frame; call wait() first")
-        self.write("CONTROL", Control.RESET)
-        buffers = {**self._fixed, **slot.buffers}
-        for s, size in self._sizes.items():
-            buffer = buffers.get(s)
-            self.write(f"{s.name}_BASE", buffer.physical_address if buffer else 0)
-            self.write(f"{s.name}_SIZE", size)
-        self.write("PROGRAM_OFFSET", 0)
-        self.write("PROGRAM_LENGTH", program.n_instructions)
-        self.write("IRQ_ENABLE", int(self._waiting != "poll"))
+        self._prepare(program, {**self._fixed, **slot.buffers}, self._sizes)
         slot.began, self._running = time.perf_counter(), slot
         self.write("CONTROL", Control.START)
 
@@ -365,7 +273,7 @@ class Driver:
         if slot is None:
             raise FalconetError(f"{self._name}: nothing was started; call start() first")
         try:
-            self._finish(self.program, slot)
+            self._finish(self.program, {**self._fixed, **slot.buffers}, self._sizes)
         except BaseException:  # of the keyboard too
             self.write("CONTROL", Control.RESET)
             raise
@@ -418,44 +326,6 @@ class Driver:
         data = buffer.array[: self._sizes[Segment.OUTPUT]]
         outputs = {t["name"]: unpack_output(data, t, self._arch.lanes) for t in tensors}
         return outputs, unpack_detections(data, detect) if detect else None
-
-    # ------------------------------------------------------------------ the end of a run
-
-    def _finish(self, program: Program, slot: Slot) -> None:
-        deadline = time.monotonic() + self._timeout
-        while True:
-            left = deadline - time.monotonic()
-            wake = (
-                Wake.TIMEOUT if left <= 0
-                else self._bus.pause() if self._waiting == "poll"
-                else self._bus.wait(min(left, self.PATIENCE))
-            )
-            status = self.read("STATUS")
-            if status & (Status.DONE | Status.ERROR):
-                break
-            if left <= 0 or wake is Wake.STALLED:
-                raise FalconetError(f"{self._name}: {explain_timeout(program, self._retired())}")
-        if self._waiting != "poll" and wake is not Wake.INTERRUPT:
-            self._no_interrupt()
-        if status & Status.ERROR:
-            buffers = {**self._fixed, **slot.buffers}
-            bases = {s: b.physical_address for s, b in buffers.items()}
-            code, info = ErrorCode(self.read("ERROR_CODE")), self.read("ERROR_INFO")
-            message = explain_error(program, code, info, self._retired(), bases, self._sizes)
-            raise FalconetError(f"{self._name}: {message}")
-
-    def _no_interrupt(self) -> None:
-        message = (
-            f"{self._name}: the machine is done, but its interrupt did not come; check the "
-            "device-tree node of interrupt IRQF2P[0] (docs/board.md)"
-        )
-        if self._waiting == "interrupt":
-            raise FalconetError(f"{message}, or use waiting='poll'")
-        self._waiting = "poll"
-        warnings.warn(f"{message}; polling from now on", RuntimeWarning, stacklevel=5)
-
-    def _retired(self) -> dict[Engine, int]:
-        return {e: self.read(f"RETIRED_{e.name}") for e in Engine}
 
     @property
     def _buffers(self) -> dict[Segment, Buffer]:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Board, FalconetError
-from falconet.runtime.bus import Wake
+from falconet.runtime.bus import Wake, first_fit
 
-__all__ = ["DmaBuffer", "DmaMemory", "LinuxBus", "UioInterrupt", "find_uio", "map_physical"]
+__all__ = ["DmaBuffer", "DmaMemory", "LinuxBus", "UioInterrupt", "UioWaiting", "find_uio",
+           "map_physical"]
 
 ROOT = Path("/")
 PAGE = mmap.PAGESIZE
@@ -82,15 +83,36 @@ class UioInterrupt:
         os.close(self._descriptor)
 
 
-class LinuxBus:
+class UioWaiting:
+    """The waits of a bus (falconet.runtime.bus.Bus) whose interrupt, if any, is a UIO device's.
+
+    Without one (``folder`` is None) a moment passes.
+    """
+
+    POLL_SECONDS = 0.0002
+
+    def __init__(self, folder: Path | None, root: Path = ROOT) -> None:
+        self._interrupt = None if folder is None else UioInterrupt(folder, root)
+
+    @property
+    def has_interrupt(self) -> bool:
+        return self._interrupt is not None
+
+    def wait(self, seconds: float) -> Wake:
+        return self.pause() if self._interrupt is None else self._interrupt.wait(seconds)
+
+    def pause(self) -> Wake:
+        time.sleep(self.POLL_SECONDS)
+        return Wake.TIMEOUT
+
+
+class LinuxBus(UioWaiting):
     """Registers of a board (falconet.runtime.bus.Bus).
 
     A UIO device called ``falconet`` is preferred, else /dev/mem at the board's address. The
     interrupt is that of the UIO device, or of one called ``fabric``, which the PYNQ images have for
     IRQF2P[0].
     """
-
-    POLL_SECONDS = 0.0002
 
     def __init__(self, board: Board, root: Path = ROOT) -> None:
         own = find_uio("falconet", root)
@@ -104,25 +126,13 @@ class LinuxBus:
             self._words: NDArray[np.uint32] = np.frombuffer(mapped, np.uint32, size // 4)
         else:
             self._words = map_physical(board.registers, board.span, root)
-        interrupt = own or find_uio("fabric", root)
-        self._interrupt = None if interrupt is None else UioInterrupt(interrupt, root)
-
-    @property
-    def has_interrupt(self) -> bool:
-        return self._interrupt is not None
+        super().__init__(own or find_uio("fabric", root), root)
 
     def read_register(self, offset: int) -> int:
         return int(self._words[offset // 4])
 
     def write_register(self, offset: int, value: int) -> None:
         self._words[offset // 4] = value
-
-    def wait(self, seconds: float) -> Wake:
-        return self.pause() if self._interrupt is None else self._interrupt.wait(seconds)
-
-    def pause(self) -> Wake:
-        time.sleep(self.POLL_SECONDS)
-        return Wake.TIMEOUT
 
 
 class DmaBuffer:
@@ -166,12 +176,9 @@ class DmaMemory:
         self.buffers: list[DmaBuffer] = []
 
     def allocate(self, nbytes: int, align: int = 4096) -> DmaBuffer:
-        at = 0
-        for b in sorted(self.buffers, key=lambda b: b.offset):
-            if at + nbytes <= b.offset:
-                break
-            at = -(-(b.offset + len(b.array)) // align) * align
-        if at + nbytes > len(self.bytes):
+        taken = ((b.offset, len(b.array)) for b in self.buffers)
+        at = first_fit(taken, nbytes, end=len(self.bytes), align=align)
+        if at is None:
             used = sum(len(b.array) for b in self.buffers)
             raise FalconetError(
                 f"{self.name}: {nbytes} bytes do not fit beside the {used} in use of "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.runtime.bus import Wake
-from falconet.runtime.linux import ROOT, UioInterrupt, find_uio
+from falconet.runtime.linux import ROOT, UioWaiting, find_uio
 
 __all__ = ["PynqBoard", "PynqMemory"]
 
@@ -47,14 +45,12 @@ class PynqMemory:
         self._buffer.freebuffer()
 
 
-class PynqBoard:
+class PynqBoard(UioWaiting):
     """Bus and Memory (falconet.runtime.bus) of an ``Overlay`` with Falconet in it.
 
     The interrupt is waited for through the UIO device ``fabric`` of the PYNQ images, which is
     IRQF2P[0]: ``pynq.Interrupt`` needs an interrupt controller in the overlay, and there is none.
     """
-
-    POLL_SECONDS = 0.0002
 
     def __init__(self, overlay: Any, root: Path = ROOT) -> None:
         from pynq import MMIO
@@ -68,25 +64,13 @@ class PynqBoard:
         self._device = overlay.device
         self._mmio = MMIO(
             described["phys_addr"], described["addr_range"], device=self._device)
-        folder = find_uio("fabric", root)
-        self._interrupt = None if folder is None else UioInterrupt(folder, root)
-
-    @property
-    def has_interrupt(self) -> bool:
-        return self._interrupt is not None
+        super().__init__(find_uio("fabric", root), root)
 
     def read_register(self, offset: int) -> int:
         return int(self._mmio.read(offset))
 
     def write_register(self, offset: int, value: int) -> None:
         self._mmio.write(offset, int(value))
-
-    def wait(self, seconds: float) -> Wake:
-        return self.pause() if self._interrupt is None else self._interrupt.wait(seconds)
-
-    def pause(self) -> Wake:
-        time.sleep(self.POLL_SECONDS)
-        return Wake.TIMEOUT
 
     def allocate(self, nbytes: int, align: int = 4096) -> PynqMemory:
         """Contiguous memory; PYNQ aligns it to pages of 4096 bytes."""

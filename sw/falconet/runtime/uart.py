@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 import zlib
 from typing import Any, Protocol
@@ -11,15 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Board, FalconetError, board
-from falconet.isa.uart import BAUD, BEGIN_READ, BEGIN_REPLY, BEGIN_WRITE, FRAME_WORDS
-from falconet.runtime.bus import Wake
+from falconet.isa.uart import (
+    BAUD,
+    BEGIN_READ,
+    BEGIN_REPLY,
+    BEGIN_WRITE,
+    CRC_BYTES,
+    FRAME_WORDS,
+    REPLY_HEAD,
+    REPLY_TAIL,
+    REQUEST,
+)
+from falconet.runtime.bus import Wake, first_fit
 from falconet.runtime.driver import Driver
 
 __all__ = ["SerialPort", "Transport", "UartBoard", "UartBuffer", "UartLink", "open_uart"]
 
 WORD = 4  # bytes
-HEAD = 2  # bytes of a reply before its words
-TAIL = 5  # and after them
 WORTH = 8  # words of the same value that cost less than a frame of their own
 SILENCE = 0.2  # seconds: GAP_BITS and what an adapter and an operating system may add
 RESPONSES = {2: "SLVERR", 3: "DECERR"}
@@ -130,9 +137,9 @@ class UartLink:
     def _exchange(self, begin: int, address: int, count: int, words: bytes) -> bytes:
         """One request and its reply; the words that the reply carries."""
         self._tag = (self._tag + 1) & 0xFF
-        request = struct.pack("<BBBI", begin, self._tag, count - 1, address) + words
-        request += zlib.crc32(request).to_bytes(4, "little")
-        length = HEAD + TAIL + (WORD * count if begin == BEGIN_READ else 0)
+        request = REQUEST.pack(begin, self._tag, count - 1, address) + words
+        request += zlib.crc32(request).to_bytes(CRC_BYTES, "little")
+        length = REPLY_HEAD + REPLY_TAIL + (WORD * count if begin == BEGIN_READ else 0)
         fault = ""
         for attempt in range(self._attempts):
             if attempt:
@@ -149,20 +156,20 @@ class UartLink:
                 f"the board does not answer ({fault}, {self._attempts} times); see that it has "
                 "the Falconet bitstream and that no other program uses the port"
             )
-        if response := reply[-TAIL]:
+        if response := reply[-REPLY_TAIL]:
             what = "read" if begin == BEGIN_READ else "write"
             raise FalconetError(
                 f"the board answers {RESPONSES.get(response, response)} to a {what} of {count} "
                 f"words at 0x{address:08x}; this program takes it for another board"
             )
-        return reply[HEAD:-TAIL]
+        return reply[REPLY_HEAD:-REPLY_TAIL]
 
     def _fault(self, reply: bytes, length: int) -> str:
         if len(reply) < length:
             return f"{len(reply)} bytes of {length} came"
-        if zlib.crc32(reply[:-4]).to_bytes(4, "little") != reply[-4:]:
+        if zlib.crc32(reply[:-CRC_BYTES]).to_bytes(CRC_BYTES, "little") != reply[-CRC_BYTES:]:
             return "a checksum is wrong"
-        if reply[:HEAD] != bytes((BEGIN_REPLY, self._tag)):
+        if reply[:REPLY_HEAD] != bytes((BEGIN_REPLY, self._tag)):
             return "a reply belongs to another request"
         return ""
 
@@ -240,14 +247,12 @@ class UartBoard:
         return Wake.TIMEOUT
 
     def allocate(self, nbytes: int, align: int = 4096) -> UartBuffer:
-        """First fit; whole words."""
+        """Whole words."""
         begin, size = self.board.memory, -(-nbytes // WORD) * WORD
-        at = begin
-        for b in sorted(self.buffers, key=lambda b: b.physical_address):
-            if at + size <= b.physical_address:
-                break
-            at = -(-(b.physical_address + len(b.array)) // align) * align
-        if at + size > begin + self.board.memory_bytes:
+        taken = ((b.physical_address, len(b.array)) for b in self.buffers)
+        at = first_fit(
+            taken, size, begin=begin, end=begin + self.board.memory_bytes, align=align)
+        if at is None:
             raise FalconetError(
                 f"{nbytes} bytes do not fit in the memory of board '{self.board.name}', "
                 f"{self.board.memory_bytes} bytes; compile a smaller network"
