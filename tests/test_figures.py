@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from falconet.commands import worst_case
-from falconet.commands.figures import figures, headline, markdown, put_section, revision, rows
+from falconet.commands.figures import figures, headline, markdown, rows
 from falconet.commands.machines import DeviceName, require_equal
+from falconet.commands.pages import put_section, revision
 from falconet.commands.pictures import draw_detections, draw_roofline, draw_timeline
 from falconet.compiler import compile_graph
 from falconet.isa import Engine, FalconetError, Program, Suppression, preset

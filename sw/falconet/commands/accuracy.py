@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.table import Table
 
-from falconet.commands.console import print_json, results, working
-from falconet.commands.figures import put_section, revision
+from falconet.commands.console import working
 from falconet.commands.machines import DeviceName, make_device
+from falconet.commands.pages import Json, Page, show
 from falconet.commands.running import real_outputs
 from falconet.commands.sources import BUILD, DEFAULT_PRESET, network_input, program_of
 from falconet.isa import FalconetError
 
-__all__ = ["Json", "Page", "register", "show"]
+__all__ = ["register"]
 
 SURE, NEAR = 0.6, 0.85  # boxes above this score have a partner with at least this IoU
-Page = Annotated[
-    Path | None, typer.Option("--markdown", help="Put the figures into this page.")
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def _classes(expected: Any, found: Any, output: str) -> dict[str, str]:
@@ -87,24 +81,6 @@ def judge(model: str, preset: str) -> list[dict[str, str]]:
             expected = real, postprocess(reference.meta, real, entry.frame)
             found.append({"photograph": name, **row(expected, (stored, seen), output)})
     return found
-
-
-def show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,
-          as_json: bool) -> None:
-    if page is not None:
-        heads = list(rows[0])
-        lines = [heads, ["---"] * len(heads), *(list(r.values()) for r in rows)]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        put_section(page, key, f"## {title}\n\n`{command}` at commit {revision()}.\n\n{text}\n")
-    if as_json:
-        print_json(rows)
-        return
-    table = Table(box=None)
-    for head in rows[0]:
-        table.add_column(head)
-    for r in rows:
-        table.add_row(*r.values())
-    results.print(table)
 
 
 def accuracy(

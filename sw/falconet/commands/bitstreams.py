@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from falconet.commands.accuracy import Json, Page, show
+from falconet.commands.pages import Json, Page, show
 from falconet.commands.sources import BUILD
 
 __all__ = ["register"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from falconet.commands.console import print_json, results
 from falconet.commands.machines import LABELS, DeviceName, make_device, require_same, run_on
+from falconet.commands.pages import Json, Page, put_section, revision
 from falconet.commands.sources import (
     BUILD,
     DEFAULT_PRESET,
@@ -150,34 +150,6 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n\n".join([*headline(found), "\n".join(table)]) + "\n"
 
 
-def revision() -> str:
-    """The commit of the checkout, with a plus if code has local changes (pages do not count)."""
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, check=True,
-                              cwd=Path(__file__).parent)
-        return done.stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)docs")
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def put_section(page: Path, key: str, text: str) -> None:
-    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``."""
-    begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
-    section = f"{begin}\n{text}{end}"
-    if begin in old and end in old.partition(begin)[2]:
-        before, _, rest = old.partition(begin)
-        new = before + section + rest.partition(end)[2]
-    else:
-        new = old.rstrip("\n") + "\n\n" + section + "\n"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(new, encoding="utf-8")
-
-
 ModelArgument = Annotated[str, typer.Argument(help="Zoo name, QDQ ONNX or program file.")]
 PresetName = Annotated[
     str | None, typer.Option("-p", "--preset", help=f"The machine (default: {DEFAULT_PRESET}).")
@@ -189,10 +161,8 @@ def bench(
     model: ModelArgument,
     preset_name: PresetName = None,
     images: Images = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    page: Annotated[
-        Path | None, typer.Option("--markdown", help="Put the figures into this page.")
-    ] = None,
+    as_json: Json = False,
+    page: Page = None,
 ) -> None:
     """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer."""
     found, program, _ = measure(model, preset_name, images)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
-from falconet.commands.figures import put_section, revision
 from falconet.commands.machines import LABELS, DeviceName, make_device, require_same, run_on
+from falconet.commands.pages import put_section, revision
 from falconet.commands.sources import DEFAULT_PRESET
 from falconet.isa import (
     Arch,

@@ -1,0 +1,66 @@
+"""Tables: on the screen, as JSON, and as sections of a page of documentation."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from falconet.commands.console import print_json, results
+
+__all__ = ["Json", "Page", "put_section", "revision", "show"]
+
+Page = Annotated[
+    Path | None, typer.Option("--markdown", help="Put the figures into this page.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def revision() -> str:
+    """The commit of the checkout, with a plus if code has local changes (pages do not count)."""
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], capture_output=True, text=True, check=True,
+                              cwd=Path(__file__).parent)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)docs")
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def put_section(page: Path, key: str, text: str) -> None:
+    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``."""
+    begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
+    section = f"{begin}\n{text}{end}"
+    if begin in old and end in old.partition(begin)[2]:
+        before, _, rest = old.partition(begin)
+        new = before + section + rest.partition(end)[2]
+    else:
+        new = old.rstrip("\n") + "\n\n" + section + "\n"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(new, encoding="utf-8")
+
+
+def show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,
+          as_json: bool) -> None:
+    """Print ``rows``, which have the same keys; with ``page`` put them there as section ``key``."""
+    if page is not None:
+        heads = list(rows[0])
+        lines = [heads, ["---"] * len(heads), *(list(r.values()) for r in rows)]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        put_section(page, key, f"## {title}\n\n`{command}` at commit {revision()}.\n\n{text}\n")
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None)
+    for head in rows[0]:
+        table.add_column(head)
+    for r in rows:
+        table.add_row(*r.values())
+    results.print(table)
