@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +21,21 @@ TOOLCHAINS = {
 }
 
 
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two builds in one folder would write over each other's files."""
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise FalconetError(
+            f"{out}: another build is at work in this folder; wait for its end, or name another "
+            "folder with --output") from None
+    finally:
+        os.close(folder)
+
+
 def make(described: Board, toolchain: str | None, stop: str | None, out: Path) -> Report | None:
     """Build for a board, by its first toolchain if none is named; None when stopped before."""
     known = TOOLCHAINS[described.host]
@@ -28,6 +47,11 @@ def make(described: Board, toolchain: str | None, stop: str | None, out: Path) -
     if stop not in (None, "netlist"):
         raise FalconetError(f"STOP={stop} is unknown; use STOP=netlist or leave it out")
     out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        return _make(described, chosen, stop, out)
+
+
+def _make(described: Board, chosen: str, stop: str | None, out: Path) -> Report | None:
     for old in ("falconet.bit", "report.json"):  # none may be taken for this build's
         (out / old).unlink(missing_ok=True)
     print(f"{described.title}, {chosen}, in {out}")

@@ -56,11 +56,7 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
          "--timing-allow-fail", *OPTIONS], out / "nextpnr.log", folder=out))
     figures = nextpnr_figures((out / "nextpnr.log").read_text(errors="replace"))
     report = Report(board.name, "ecp5", board.clock_mhz, **figures)  # type: ignore[arg-type]
-    if not report.met:
-        raise FalconetError(
-            f"timing is not met at {board.clock_mhz:g} MHz: nextpnr reached "
-            f"{report.fmax_mhz or 0:.4g} MHz; see {out / 'nextpnr.log'}, or lower clock_mhz of "
-            f"board '{board.name}'")
+    report.require_met("nextpnr", out / "nextpnr.log")
     step("bitstream (ecppack)", lambda: run(
         [pack, "--compress", "--input", "falconet.config", "--bit", "falconet.bit"],
         out / "ecppack.log", folder=out))

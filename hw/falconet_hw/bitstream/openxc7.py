@@ -130,12 +130,7 @@ def build(board: Board, out: Path, stop: str | None) -> Report | None:
          "--timing-allow-fail", "--seed", "1"], out / "nextpnr.log", folder=out))
     figures = nextpnr_figures((out / "nextpnr.log").read_text(errors="replace"))
     report = Report(board.name, "openxc7", board.clock_mhz, **figures)  # type: ignore[arg-type]
-    if not report.met:
-        raise FalconetError(
-            f"timing is not met at {board.clock_mhz:g} MHz: nextpnr reached "
-            f"{report.fmax_mhz or 0:.4g} MHz (from {report.path or 'an unknown path'}); see "
-            f"{out / 'nextpnr.log'}, or lower clock_mhz of board '{board.name}' in "
-            "falconet/isa/boards.py")
+    report.require_met("nextpnr", out / "nextpnr.log")
     step("frames (fasm2frames)", lambda: run(
         [frames, "--part", board.part, "--db-root", str(family.resolve()), "falconet.fasm"],
         out / "fasm2frames.log", folder=out, output=out / "falconet.frames"))

@@ -40,6 +40,14 @@ class Report:
     def met(self) -> bool:
         return self.fmax_mhz is not None and self.fmax_mhz >= self.clock_mhz
 
+    def require_met(self, tool: str, log: Path) -> None:
+        """Refuse a design that is slower than its clock, in a sentence that names the log."""
+        if not self.met:
+            raise FalconetError(
+                f"timing is not met at {self.clock_mhz:g} MHz: {tool} reached "
+                f"{self.fmax_mhz or 0:.4g} MHz (from {self.path or 'an unknown path'}); see {log}, "
+                f"or lower clock_mhz of board '{self.board}' in falconet/isa/boards.py")
+
     def rows(self) -> list[tuple[str, str]]:
         def number(value: float | None, unit: str = "") -> str:
             return "-" if value is None else f"{value:,.6g}{unit}"
