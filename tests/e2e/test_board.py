@@ -24,6 +24,8 @@ from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
 from falconet_sim.zynq import ZynqDevice
 
+# The driver polls, with a warning, where the interrupt does not come.
+pytestmark = pytest.mark.filterwarnings("error:.*its interrupt did not come:RuntimeWarning")
 NAMES = ("astronaut", "faces_large", "faces_medium")
 
 
