@@ -1,0 +1,109 @@
+"""A quantised network as QCDQ ONNX with all that the compiler and the host need to know."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import onnx
+import torch
+from brevitas.export import export_onnx_qcdq
+from torch import nn
+
+from falconet.isa import FalconetError
+from falconet_models.metadata import set_meta
+from falconet_models.networks.detector import Detector
+from falconet_models.networks.mobilenet import Classifier
+
+__all__ = ["export"]
+
+
+_STORED = "/act_quant/export_handler/QuantizeLinear_output_0"
+
+
+class _Outputs(nn.Module):
+    """A network whose results are a tuple, in the order of a detector's ``outputs``."""
+
+    def __init__(self, network: Detector | Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.network(x)
+        if isinstance(self.network, Classifier):
+            return (found,)
+        return tuple(found[i][part] for _, i, part in self.network.outputs())
+
+
+def _short(name: str) -> str:
+    """``/network/neck/add.0/after/act_quant/export_handler/QuantizeLinear_output_0`` and the like
+    as the path of the module, ``neck.add.0.after``, where it is what a quantiser stores."""
+    parts = name.removesuffix(_STORED).strip("/").split("/")
+    if parts[0] == "network":
+        parts = parts[1:]
+    kept = [p for p, after in zip(parts, [*parts[1:], ""])
+            if not after.startswith(f"{p}.") and p != after.lower()]
+    return ".".join(kept)
+
+
+def _rename(graph: onnx.GraphProto) -> None:
+    """Names of modules in place of the exporter's, for nodes and for tensors."""
+    kept = {v.name for v in (*graph.input, *graph.output)}
+    names: dict[str, str] = {}
+    for old in (o for n in graph.node for o in n.output):
+        if old not in kept:
+            new = _short(old)
+            names[old] = old if new in kept else new
+            kept.add(names[old])
+    for node in graph.node:
+        node.name = _short(node.name)
+        node.input[:] = [names.get(i, i) for i in node.input]
+        node.output[:] = [names.get(o, o) for o in node.output]
+    for value in graph.value_info:
+        value.name = names.get(value.name, value.name)
+
+
+def export(
+    network: Detector | Classifier, path: str | Path | None = None, *,
+    labels: Sequence[str] = (), **meta: Any,
+) -> onnx.ModelProto:
+    """The network as ``falconet compile`` takes it, written to ``path`` if there is one.
+
+    Parameters
+    ----------
+    network:
+        Quantised; it is left alone.
+    labels:
+        Of a classifier.
+    meta:
+        Further entries of the metadata.
+    """
+    if network.style != "quantised":
+        raise FalconetError("only a quantised network is exported; quantise it first")
+    network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
+    config = network.config
+    if isinstance(network, Detector):
+        names = [name for name, _, _ in network.outputs()]
+        meta = {"model": network.config.name, "preprocess": network.preprocess(),
+                "postprocess": network.description(), **meta}
+    else:
+        names = ["logits"]
+        meta = {"model": config.backbone.family, "preprocess": network.preprocess(),
+                "postprocess": {"kind": "classification", "output": "logits",
+                                "labels": list(labels)}, **meta}
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "network.onnx")
+        export_onnx_qcdq(
+            _Outputs(network), args=torch.zeros(1, 3, *config.size), export_path=str(file),
+            dynamo=False, opset_version=17, keep_initializers_as_inputs=False,
+            input_names=["input"], output_names=names)
+        model = onnx.load(file)
+    _rename(model.graph)
+    model.graph.name = str(meta["model"])
+    set_meta(model, meta)
+    if path is not None:
+        onnx.save(model, str(path))
+    return model
