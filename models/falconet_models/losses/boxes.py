@@ -1,8 +1,8 @@
 """Losses of boxes, by name: :func:`box_loss`.
 
-Boxes are float tensors [N, 4] of x1, y1, x2, y2 in any one unit; a loss is [N]. Every loss is 0
-where a box is its ground truth. Degenerate boxes (no width, no height, no overlap) have finite
-losses and gradients.
+Boxes are float tensors [N, 4] of x1, y1, x2, y2 in pixels; a loss is [N]. Every loss is 0 where a
+box is its ground truth and has an area. Degenerate boxes (no width, no height, no overlap) have
+finite losses and bounded gradients.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from falconet.isa import FalconetError
 __all__ = ["BOX_LOSSES", "BoxLoss", "WiseIoU", "box_loss"]
 
 EPS = 1e-9
+FLOOR = 1e-3
+"""Pixels and square pixels: what is divided by is no smaller, since gradients grow with its
+inverse."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +55,43 @@ class Pair:
         w, h = (b[:, 2:] - b[:, :2]).clamp(min=0).unbind(1)
         wg, hg = (g[:, 2:] - g[:, :2]).clamp(min=0).unbind(1)
         both = torch.minimum(b[:, 2:], g[:, 2:]) - torch.maximum(b[:, :2], g[:, :2])
-        inside = both.clamp(min=0).prod(1)
+        iw, ih = both.clamp(min=0).unbind(1)
+        inside = iw * ih
         union = w * h + wg * hg - inside
         cw, ch = (torch.maximum(b[:, 2:], g[:, 2:]) - torch.minimum(b[:, :2], g[:, :2])).unbind(1)
         dx, dy = ((b[:, 2:] + b[:, :2] - g[:, 2:] - g[:, :2]) / 2).unbind(1)
-        return cls(inside / (union + EPS), union, dx, dy, w, h, wg, hg, cw, ch)
+        return cls(inside / union.clamp(min=FLOOR), union, dx, dy, w, h, wg, hg, cw, ch)
 
     @property
     def outside(self) -> Tensor:
         """The share of C that neither box covers."""
         c = self.cw * self.ch
-        return (c - self.union) / (c + EPS)
+        return (c - self.union) / c.clamp(min=FLOOR)
 
     @property
     def distance(self) -> Tensor:
         """d² / c²: of the centres, by the diagonal of C."""
-        return (self.dx**2 + self.dy**2) / (self.cw**2 + self.ch**2 + EPS)
+        return (self.dx**2 + self.dy**2) / self.diagonal
+
+    @property
+    def diagonal(self) -> Tensor:
+        """c²."""
+        return (self.cw**2 + self.ch**2).clamp(min=FLOOR)
 
     @property
     def aspect(self) -> Tensor:
         """a · v of CIoU; no gradient through a."""
-        v = 4 / math.pi**2 * (
-            torch.atan2(self.wg + EPS, self.hg + EPS) - torch.atan2(self.w + EPS, self.h + EPS))**2
+        angles = [torch.atan2(w.clamp(min=FLOOR), h.clamp(min=FLOOR))
+                  for w, h in ((self.wg, self.hg), (self.w, self.h))]
+        v = 4 / math.pi**2 * (angles[0] - angles[1])**2
         a = (v / (1 - self.iou + v + EPS)).detach()
         return a * v
 
     @property
     def sides(self) -> Tensor:
         """(w - wg)² / Cw² + (h - hg)² / Ch²."""
-        return ((self.w - self.wg)**2 / (self.cw**2 + EPS)
-                + (self.h - self.hg)**2 / (self.ch**2 + EPS))
+        return ((self.w - self.wg)**2 / (self.cw**2).clamp(min=FLOOR)
+                + (self.h - self.hg)**2 / (self.ch**2).clamp(min=FLOOR))
 
 
 def _iou(p: Pair) -> Tensor:
@@ -95,7 +105,7 @@ def _iou_log(p: Pair) -> Tensor:
 
 
 def _giou(p: Pair) -> Tensor:
-    """1 - IoU + |C \\ (b U g)| / |C| (Rezatofighi et al., 2019, algorithm 1); 0 to 2."""
+    """1 - IoU + |C \\ (b U g)| / |C| (Rezatofighi et al., 2019, algorithms 1, 2); 0 to 2."""
     return 1 - p.iou + p.outside
 
 
@@ -110,12 +120,12 @@ def _ciou(p: Pair) -> Tensor:
 
 
 def _eiou(p: Pair) -> Tensor:
-    """DIoU + differences of the sides (Zhang et al., arXiv 2101.08158, equation 7)."""
+    """DIoU + differences of the sides (Zhang et al., arXiv 2101.08158, L_EIOU); 0 to 4."""
     return _diou(p) + p.sides
 
 
 def _focal_eiou(p: Pair, gamma: float = 0.5) -> Tensor:
-    """IoU^gamma · EIoU (the same, equation 11); the weight has no gradient."""
+    """IoU^gamma · EIoU (the same paper, L_Focal-EIOU); the weight has no gradient."""
     return p.iou.detach() ** gamma * _eiou(p)
 
 
@@ -126,20 +136,23 @@ def _siou(p: Pair, theta: float = 4.0) -> Tensor:
     """
     angle = 2 * p.dx.abs() * p.dy.abs() / (p.dx**2 + p.dy**2 + EPS)
     gamma = 2 - angle
-    distance = sum(1 - torch.exp(-gamma * (d / (c + EPS))**2)
+    distance = sum(1 - torch.exp(-gamma * (d / c.clamp(min=FLOOR))**2)
                    for d, c in ((p.dx, p.cw), (p.dy, p.ch)))
-    shape = sum((1 - torch.exp(-(s - t).abs() / (torch.maximum(s, t) + EPS)))**theta
+    shape = sum((1 - torch.exp(-(s - t).abs() / torch.maximum(s, t).clamp(min=FLOOR)))**theta
                 for s, t in ((p.w, p.wg), (p.h, p.hg)))
     return 1 - p.iou + (distance + shape) / 2
 
 
 def _alpha(p: Pair, kind: str, alpha: float = 3.0) -> Tensor:
-    """The powers of each part (He et al., arXiv 2110.13675, equation 4)."""
+    """The power ``alpha`` of each part (He et al., arXiv 2110.13675, L_alpha-IoU to L_alpha-CIoU).
+
+    The parts are held off 0, where a power below 1 has no finite slope.
+    """
     parts = {"iou": [], "giou": [p.outside], "diou": [p.distance], "ciou": [p.distance, p.aspect]}
     loss = 1 - p.iou.clamp(min=1e-6) ** alpha
     for part in parts[kind]:
-        loss = loss + part.clamp(min=0) ** alpha
-    return loss * (1 / (1 - 1e-6**alpha) if kind == "iou" else 1)
+        loss = loss + part.clamp(min=EPS) ** alpha - EPS**alpha
+    return loss
 
 
 class BoxLoss(nn.Module):
@@ -187,8 +200,7 @@ class WiseIoU(BoxLoss):
         loss = 1 - p.iou
         if self.training and len(loss):
             self.mean.lerp_(loss.detach().mean().to(self.mean), self.momentum)
-        first = loss * torch.exp(
-            (p.dx**2 + p.dy**2) / (p.cw**2 + p.ch**2 + EPS).detach())
+        first = loss * torch.exp((p.dx**2 + p.dy**2) / p.diagonal.detach())
         beta = loss.detach() / self.mean.to(loss).clamp(min=EPS)
         if self.version == 2:
             return first * beta**self.gamma

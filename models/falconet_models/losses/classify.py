@@ -1,33 +1,50 @@
 """Losses of classes. Logits are [N, C]; a loss is [N], 0 where a sample is ``ignored`` (bool [N]).
 
-Targets are classes (int64 [N]) or shares of classes (float [N, C]).
+Targets are classes (int64 [N]) or shares of classes (float [N, C]). The class of an ignored sample
+may be anything, -1 too, and its logits need not be finite.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["cross_entropy", "focal", "hinge", "soften"]
+__all__ = ["CLASS_LOSSES", "balance", "cross_entropy", "focal", "hinge", "soften"]
+
+
+def balance(counts: Tensor) -> Tensor:
+    """Weights [C] of classes that occur ``counts`` [C] times: their inverse, 1 on average.
+
+    The average is over samples, so the loss keeps its size. A class without samples weighs 0.
+    """
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1).double(), 0.0)
+    return (weights * counts.sum() / (counts > 0).sum().clamp(min=1)).float()
 
 
 def soften(targets: Tensor, count: int, smoothing: float = 0.0) -> Tensor:
     """Targets as shares [N, C]; ``smoothing`` of each is spread over all classes evenly.
 
-    Szegedy et al., arXiv 1512.00567, section 7.
+    Szegedy et al., arXiv 1512.00567, section 7. Rows without any class (background) get their part
+    as well.
     """
-    shares = targets if targets.ndim == 2 else F.one_hot(targets, count)
-    return shares.float() * (1 - smoothing) + smoothing / count
+    shares = targets if targets.ndim == 2 else F.one_hot(targets, count).float()
+    return shares * (1 - smoothing) + smoothing / count
+
+
+def _calm(logits: Tensor, targets: Tensor, ignored: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Zeros for what is ignored: a factor of 0 behind the loss would leave its NaN gradients."""
+    if ignored is None:
+        return logits, targets
+    rows = ignored[:, None] if targets.ndim == 2 else ignored
+    return logits.masked_fill(ignored[:, None], 0.0), targets.masked_fill(rows, 0)
 
 
 def _kept(loss: Tensor, ignored: Tensor | None) -> Tensor:
-    """``where`` keeps what is not finite in an ignored sample out of the sum, gradients too."""
-    return loss if ignored is None else torch.where(ignored, torch.zeros_like(loss), loss)
-
-
-def _calm(logits: Tensor, ignored: Tensor | None) -> Tensor:
-    return logits if ignored is None else logits.masked_fill(ignored[:, None], 0.0)
+    return loss if ignored is None else loss.masked_fill(ignored, 0.0)
 
 
 def cross_entropy(
@@ -36,13 +53,13 @@ def cross_entropy(
 ) -> Tensor:
     """-sum over classes of weight · share · ln softmax(logits).
 
-    ``weights`` [C] make it the balanced one: inverse shares of the classes, for example.
+    ``weights`` [C] make it the balanced one; see :func:`balance`.
     """
-    shares = soften(targets, logits.shape[1], smoothing)
+    logits, targets = _calm(logits, targets, ignored)
+    shares = soften(targets, logits.shape[1], smoothing).to(logits)
     if weights is not None:
-        shares = shares * weights
-    loss = -(shares * F.log_softmax(_calm(logits, ignored), 1)).sum(1)
-    return _kept(loss, ignored)
+        shares = shares * weights.to(logits)
+    return _kept(-(shares * F.log_softmax(logits, 1)).sum(1), ignored)
 
 
 def focal(
@@ -51,23 +68,37 @@ def focal(
 ) -> Tensor:
     """Focal loss of a sigmoid for each class (Lin et al., arXiv 1708.02002, equation 5), summed.
 
-    A background sample has shares of zero. ``gamma`` 0 and ``alpha`` None make it the binary cross
-    entropy. For shares between 0 and 1 the factor (1 - p_t)^gamma becomes |share - p|^gamma.
+    A background sample has shares of zero. ``gamma`` 0 makes it the balanced binary cross entropy
+    (the same, equation 3), ``alpha`` None, too, the plain one. For shares between 0 and 1 the
+    factor (1 - p_t)^gamma becomes |share - p|^gamma.
     """
+    logits, targets = _calm(logits, targets, ignored)
     shares = soften(targets, logits.shape[1], smoothing).to(logits)
-    calm = _calm(logits, ignored)
-    entropy = F.binary_cross_entropy_with_logits(calm, shares, reduction="none")
-    weight = (shares - calm.sigmoid()).abs() ** gamma if gamma else torch.ones_like(calm)
+    loss = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+    if gamma:  # the floor: a power below 1 has no finite slope at 0
+        loss = loss * (shares - logits.sigmoid()).abs().clamp(min=1e-6) ** gamma
     if alpha is not None:
-        weight = weight * (alpha * shares + (1 - alpha) * (1 - shares))
-    return _kept((weight * entropy).sum(1), ignored)
+        loss = loss * (alpha * shares + (1 - alpha) * (1 - shares))
+    return _kept(loss.sum(1), ignored)
 
 
 def hinge(
-    logits: Tensor, classes: Tensor, *, margin: float = 1.0, ignored: Tensor | None = None,
+    logits: Tensor, targets: Tensor, *, margin: float = 1.0, ignored: Tensor | None = None,
 ) -> Tensor:
-    """max(0, margin + the greatest other logit - the class's own) (Crammer and Singer, 2001)."""
-    calm = _calm(logits, ignored)
-    own = calm.gather(1, classes[:, None]).squeeze(1)
-    others = calm.scatter(1, classes[:, None], -torch.inf)
+    """max(0, margin + the greatest other logit - the class's own), of classes [N].
+
+    Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector
+    machines, 2001.
+    """
+    logits, targets = _calm(logits, targets, ignored)
+    own = logits.gather(1, targets[:, None]).squeeze(1)
+    others = logits.scatter(1, targets[:, None], -torch.inf)
     return _kept((margin + others.amax(1) - own).clamp(min=0), ignored)
+
+
+CLASS_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": cross_entropy, "hinge": hinge, "focal": focal,
+    "balanced_binary": partial(focal, gamma=0.0), "binary": partial(focal, gamma=0.0, alpha=None),
+}
+"""By name. The first two hold classes against each other; the others look at each by itself, as the
+machine's detectors do, and take background (no class at all) too."""
