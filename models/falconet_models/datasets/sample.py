@@ -149,8 +149,8 @@ class Faults:
     def close(self) -> tuple[str, ...]:
         """Refuse if there was a fault: in the words of the first, with the number of all."""
         if self.found and not self.skip:
-            more = f" ({len(self.found) - 1} more like it)" if len(self.found) > 1 else ""
-            raise FalconetError(self.found[0] + more)
+            more = len(self.found) - 1
+            raise FalconetError(self.found[0] + (f" (and {more} more faults)" if more else ""))
         return tuple(self.found)
 
 
@@ -165,7 +165,8 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_TURNED, 1) in (5, 6, 7, 8)
+            exif = Image.Image.getexif(picture)  # that of a PNG would decode all of it
+            turned = exif.get(_TURNED, 1) in (5, 6, 7, 8)
     except FileNotFoundError:
         raise FalconetError(
             f"{where}: image {path} is missing; add it or take it out of the data set") from None

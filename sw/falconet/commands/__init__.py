@@ -9,6 +9,7 @@ from falconet.commands import (
     bitstreams,
     build,
     comparison,
+    data,
     detect,
     figures,
     inspection,
@@ -28,6 +29,6 @@ app = typer.Typer(
 )
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
-    bitstreams, samples,
+    bitstreams, samples, data,
 ):
     group.register(app)
