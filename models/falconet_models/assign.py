@@ -183,7 +183,7 @@ def atss(
     mean = (iou * candidate).sum(0) / n
     deviation = ((iou - mean).square() * candidate).sum(0).div((n - 1).clamp(min=1)).sqrt()
     threshold = mean + deviation - 1e-6  # equal IoUs are at their mean, but for rounding
-    positive = candidate & (iou > 0) & (iou >= threshold) & _within(centres, boxes)
+    positive = candidate & (iou >= threshold) & _within(centres, boxes)
     index = _choose(iou.masked_fill(~positive, -torch.inf))
     return _settle(index, iou, numbers, anchors, crowd, inside)
 
