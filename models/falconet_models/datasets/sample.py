@@ -149,8 +149,9 @@ class Faults:
     def close(self) -> tuple[str, ...]:
         """Refuse if there was a fault: in the words of the first, with the number of all."""
         if self.found and not self.skip:
-            more = len(self.found) - 1
-            raise FalconetError(self.found[0] + (f" (and {more} more faults)" if more else ""))
+            number = len(self.found)
+            raise FalconetError(
+                self.found[0] + (f" ({number} faults in all)" if number > 1 else ""))
         return tuple(self.found)
 
 
