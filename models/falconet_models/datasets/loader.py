@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from falconet.isa import FalconetError
 from falconet_models.datasets import transforms
 from falconet_models.datasets.sample import Dataset, Sample
-from falconet_models.datasets.transforms import KEEP, PAD, Frame, Size
+from falconet_models.datasets.transforms import KEEP, PAD, Frame, Grey, Size
 
 __all__ = ["Augment", "Batch", "Images", "Key", "Order", "augmented", "collate", "loader"]
 
@@ -111,7 +111,7 @@ class Batch(NamedTuple):
 
 def augmented(
     dataset: Dataset, index: int, size: Size, rng: np.random.Generator, augment: Augment,
-    epoch: int = 0, pad: int = PAD,
+    epoch: int = 0, pad: Grey = PAD,
 ) -> Sample:
     """Image ``index`` changed at random, in a mosaic of it and three others perhaps."""
     ends = augment.mosaic_epochs
@@ -139,7 +139,7 @@ class Images(TorchDataset[Item]):
     """A data set for a torch DataLoader, asked by :class:`Key`; letterboxed without ``augment``."""
 
     def __init__(
-        self, dataset: Dataset, augment: Augment | None, seed: int, pad: int = PAD,
+        self, dataset: Dataset, augment: Augment | None, seed: int, pad: Grey = PAD,
     ) -> None:
         self.dataset, self.augment, self.seed, self.pad = dataset, augment, seed, pad
 
@@ -239,7 +239,7 @@ def _alone(worker: int) -> None:
 def loader(
     dataset: Dataset, size: Size, batch: int, *, augment: Augment | None = None, seed: int = 0,
     shuffle: bool = False, scales: tuple[float, float] = (1.0, 1.0), stride: int = 32,
-    workers: int = 0, rank: int = 0, world: int = 1, pad: int = PAD, floats: bool = False,
+    workers: int = 0, rank: int = 0, world: int = 1, pad: Grey = PAD, floats: bool = False,
 ) -> DataLoader[Batch]:
     """Batches of ``dataset``: for training with ``augment`` and ``shuffle``, else to judge.
 

@@ -19,8 +19,8 @@ from falconet_models.datasets.sample import Sample
 from falconet_models.preprocess import to_pixels
 
 __all__ = [
-    "KEEP", "PAD", "Frame", "clip", "flip", "jitter", "letterbox", "mosaic", "resample", "shift",
-    "sizes",
+    "KEEP", "PAD", "Frame", "Grey", "clip", "flip", "jitter", "letterbox", "mosaic", "resample",
+    "shift", "sizes",
 ]
 
 PAD = 114
@@ -28,6 +28,8 @@ PAD = 114
 KEEP = 0.5
 
 Size = tuple[int, int]
+Grey = int | tuple[int, int, int]
+"""One value, or one for each of R, G, B."""
 Image8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -64,7 +66,7 @@ def _areas(boxes: Floats) -> Floats:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def letterbox(sample: Sample, size: Size, pad: int = PAD) -> tuple[Sample, Frame]:
+def letterbox(sample: Sample, size: Size, pad: Grey = PAD) -> tuple[Sample, Frame]:
     """The image scaled to fit into ``size`` and centred: the very pixels that the machine sees."""
     height, width = size
     h, w = sample.image.shape[:2]
@@ -75,7 +77,7 @@ def letterbox(sample: Sample, size: Size, pad: int = PAD) -> tuple[Sample, Frame
     if (h, w) == (height, width):
         return sample, frame
     image = to_pixels(sample.image, {
-        "fit": "letterbox", "size": list(size), "colour": "RGB", "pad": [pad] * 3})
+        "fit": "letterbox", "size": list(size), "colour": "RGB", "pad": np.broadcast_to(pad, 3)})
     factors = np.array([inner_w / w, inner_h / h] * 2, np.float32)
     boxes = sample.boxes * factors + np.array([left, top] * 2, np.float32)
     return replace(sample, image=image, boxes=boxes), frame
@@ -126,7 +128,7 @@ def jitter(
 
 def shift(
     sample: Sample, size: Size, rng: np.random.Generator, *,
-    scale: tuple[float, float] = (0.5, 1.5), translate: float = 0.1, pad: int = PAD,
+    scale: tuple[float, float] = (0.5, 1.5), translate: float = 0.1, pad: Grey = PAD,
     keep: float = KEEP,
 ) -> Sample:
     """The image on a ground of ``size``, scaled and moved off its centre.
@@ -149,7 +151,7 @@ def shift(
 
 def mosaic(
     samples: Sequence[Sample], size: Size, rng: np.random.Generator, *,
-    scale: tuple[float, float] = (0.5, 1.5), pad: int = PAD, keep: float = KEEP,
+    scale: tuple[float, float] = (0.5, 1.5), pad: Grey = PAD, keep: float = KEEP,
 ) -> Sample:
     """Four images around a random point in the middle half; it has the name of the first."""
     if len(samples) != 4:

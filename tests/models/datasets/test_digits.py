@@ -59,6 +59,7 @@ def test_seed_and_split_change_scenes_and_the_count_does_not() -> None:
         assert np.array_equal(few.load(i).boxes, many.load(i).boxes)
     others = [Digits("val", 5, seed=1), Digits("test", 5), Digits("train", 5), few]
     assert len({digest(d) for d in others}) == 4
+    assert len({d.load(0).image[0].tobytes() for d in others}) == 4  # the grounds too
 
 
 @pytest.fixture(scope="module")

@@ -197,6 +197,20 @@ def test_categories_count_by_their_ids(tmp_path: Path) -> None:
                 == [LABELS[c] for c in Few().load(i).classes])
 
 
+@pytest.mark.parametrize("key", ["iscrowd", "ignore"])
+def test_crowds_are_ignored(key: str, tmp_path: Path) -> None:
+    write_coco(Few(ignoring=False), tmp_path, "val")
+    record("annotations", 0, **{key: 1})(tmp_path)
+    found = open_dataset(tmp_path, "val")
+    assert [found.load(i).ignored.tolist() for i in range(5)] == [
+        [], [True], [False] * 2, [False] * 3, []]
+
+
+def test_labels_are_beside_the_last_images(tmp_path: Path) -> None:
+    write_yolo(Few(ignoring=False), tmp_path / "images" / "few", "val")
+    same(open_dataset(tmp_path / "images" / "few", "val"), Few(ignoring=False))
+
+
 @pytest.mark.parametrize("text", [
     "path: .\nval: images/val\nnames: [cat, dog, tree]\n",
     "val: ../images/val\nnames: {0: cat, 1: dog, 2: tree}\n",

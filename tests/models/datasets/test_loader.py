@@ -39,6 +39,8 @@ def unbroken() -> list[Batch]:
 def test_workers_and_interruptions_change_nothing(workers: int, unbroken: list[Batch]) -> None:
     assert equal(all_batches(3, seed=7, workers=workers), unbroken)
     assert equal(all_batches(3, done=4, seed=7, workers=workers), unbroken[4:])
+    several = {"seed": 7, "workers": workers, "scales": (0.66, 1.34)}
+    assert equal(all_batches(3, done=2, **several), all_batches(3, **several)[2:])
     again = loader(DIGITS, (96, 96), 8, augment=AUGMENT, shuffle=True, seed=7, workers=workers)
     for epoch in (2, 3):  # one loader through its epochs
         again.batch_sampler.start(epoch)

@@ -109,6 +109,15 @@ def test_letterbox(size: tuple[int, int], shape: tuple[int, int]) -> None:
     assert abs(frame.x / frame.y - 1) < 0.03
 
 
+def test_what_surrounds_may_have_a_colour() -> None:
+    s = drawn(40, 80, 1)
+    rng = np.random.default_rng(0)
+    for t in (letterbox(s, (96, 96), (1, 2, 3))[0],
+              shift(s, (96, 96), rng, scale=(0.5, 0.5), pad=(1, 2, 3)),
+              mosaic([s] * 4, (96, 96), rng, scale=(0.3, 0.3), pad=(1, 2, 3))):
+        assert (t.image[:4] == [1, 2, 3]).all()
+
+
 def test_frame_goes_back_by_hand() -> None:
     frame = Frame(left=10, top=0, x=2, y=4)
     assert frame.back(np.array([[10, 0, 20, 5]], np.float32)).tolist() == [[0, 0, 20, 20]]
@@ -160,7 +169,7 @@ def test_mosaic(seed: int) -> None:
 
 
 def test_mosaics_have_four_parts_and_keep_their_quarters() -> None:
-    number = []
+    number, right, below = [], [], []
     for seed in range(50):
         parts = [drawn(64, 64, 4 * seed + c, only=c) for c in range(4)]
         t = mosaic(parts, (96, 96), np.random.default_rng(seed), scale=(1, 1))
@@ -171,6 +180,9 @@ def test_mosaics_have_four_parts_and_keep_their_quarters() -> None:
         ys = [np.nonzero(m.any(1))[0] for m in masks]
         assert max(xs[0].max(), xs[2].max()) < min(xs[1].min(), xs[3].min())
         assert max(ys[0].max(), ys[1].max()) < min(ys[2].min(), ys[3].min())
+        right.append(min(xs[1].min(), xs[3].min()))
+        below.append(min(ys[2].min(), ys[3].min()))
+    assert min(right) < 40 and max(right) > 60 and min(below) < 40 and max(below) > 60
     assert 4 <= min(number) and max(number) <= 16
     with pytest.raises(FalconetError, match="made of four images, not of 3; give four"):
         mosaic(parts[:3], (96, 96), np.random.default_rng(0))
