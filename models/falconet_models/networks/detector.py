@@ -59,7 +59,7 @@ class DetectorConfig:
     mean, std:
         Of the pixels, 0 to 255, in R, G, B.
     pad:
-        Pixel value around a letterboxed photograph.
+        Pixel value around a letterboxed photograph, to be the data's too.
     """
 
     labels: tuple[str, ...]
@@ -80,7 +80,7 @@ class DetectorConfig:
     offset: float = 0.5
     mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
     std: tuple[float, float, float] = (64.0, 64.0, 64.0)
-    pad: tuple[int, int, int] = (128, 128, 128)
+    pad: int = 114
     clip: bool = True
     nms: str = "greedy"
     maximum: int | None = None
@@ -275,7 +275,7 @@ class Detector(nn.Module):
         """How a photograph becomes the input: see ``falconet_models.metadata``."""
         c = self.config
         return {"fit": "letterbox", "size": list(c.size), "colour": "RGB", "mean": list(c.mean),
-                "std": list(c.std), "pad": list(c.pad)}
+                "std": list(c.std), "pad": [c.pad] * 3}
 
 
 _DIGITS = tuple("0123456789")

@@ -31,7 +31,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 __all__ = [
     "ACTIVATIONS", "STYLES", "Act", "Activation", "Add", "Classify", "Input", "Pool",
-    "SqueezeExcite", "Style", "Unit", "Upsample", "divisible", "quantiser", "real",
+    "SqueezeExcite", "Style", "Unit", "Upsample", "divisible", "limit", "quantiser", "real",
 ]
 
 Style = Literal["float", "folded", "quantised"]
@@ -64,6 +64,14 @@ def quantiser(style: Style, *, signed: bool) -> nn.Module:
         return nn.Identity()
     kind = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
     return qnn.QuantIdentity(act_quant=kind, return_quant_tensor=True)
+
+
+def limit(quant: nn.Module) -> torch.Tensor:
+    """The learned parameter of a :func:`quantiser`: 128 (signed) or 255 times its scale."""
+    assert isinstance(quant, qnn.QuantIdentity)
+    found: torch.Tensor = quant.act_quant.fused_activation_quant_proxy.tensor_quant \
+        .scaling_impl.value
+    return found
 
 
 class Input(nn.Module):

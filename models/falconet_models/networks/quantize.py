@@ -16,12 +16,18 @@ from torch import nn
 
 from falconet.isa import FalconetError
 from falconet_models.networks.detector import Detector
-from falconet_models.networks.layers import Style, Unit
+from falconet_models.networks.layers import Style, Unit, limit
 from falconet_models.networks.mobilenet import Classifier
 
 __all__ = ["calibrate", "correct_biases", "fold", "quantise"]
 
 Network = TypeVar("Network", Detector, Classifier)
+
+HEADROOM = 2.0
+"""Range of a classifier's logits over what calibration saw: equal, clamped ones have no order."""
+LOGITS = 8.0
+"""Least range of a detector's logits: beyond it a score is within 2**-11 of 0 or 1, and images
+without an object must not end it at no score above 0.5."""
 
 
 def _rebuilt(network: Network, style: Style) -> Network:
@@ -73,25 +79,38 @@ def quantise(
     return fresh
 
 
-def _run(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+def _run(network: nn.Module, batches: Iterable[torch.Tensor], *, singly: bool = False) -> None:
     count = 0
     for batch in batches:
-        network(batch)
-        count += 1
+        for part in batch.split(1 if singly else len(batch)):
+            network(part)
+            count += 1
     if not count:
         raise FalconetError("there are no images to calibrate on; give at least one batch")
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Set the scales of all activations from what ``batches`` make of them, in place."""
+def calibrate(network: Detector | Classifier, batches: Iterable[torch.Tensor]) -> None:
+    """Set the scales of all activations from what ``batches`` make of them, in place.
+
+    The mean over the images of the 99.999th percentile: an image at a time, because the percentile
+    of a large batch keeps every outlier of any of its images. Logits get more room
+    (``HEADROOM``, ``LOGITS``).
+    """
     network.eval()
     with calibration_mode(network):
-        _run(network, batches)
+        _run(network, batches, singly=True)
+    if isinstance(network, Classifier):
+        limit(network.head.logits.act.after).mul_(HEADROOM)
+        return
+    for head in network.heads:
+        for unit in (head.class_logits, head.object_logits):
+            if unit is not None:
+                limit(unit.act.after).clamp_(min=LOGITS)
 
 
 @torch.no_grad()
-def correct_biases(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
+def correct_biases(network: Detector | Classifier, batches: Iterable[torch.Tensor]) -> None:
     """Shift every bias by the mean error that quantisation makes at its output, in place.
 
     Layer by layer, each seeing the inputs of the float network (Nagel et al., 2019).

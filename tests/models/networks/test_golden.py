@@ -18,15 +18,30 @@ from falconet.compiler import compile_model
 from falconet.isa import preset as machine
 from falconet_models.networks.detector import Detector, preset
 from falconet_models.networks.export import export
+from falconet_models.networks.layers import Unit
+from falconet_models.networks.mobilenet import FAMILIES, BackboneConfig
 from falconet_models.networks.quantize import quantise
 from falconet_sim.golden import GoldenDevice, run_node
 
 pytestmark = pytest.mark.timeout(120)
 NEAR = 256 * 2**-17 + 2e-4  # of a tie, in output steps: 255 of them, multiplier and float32
-SIZE = (64, 96)
 
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "digits": ("digits", {"size": (96, 96)}),
+LABELS = ("ant", "bee", "cow")
+SMALL: dict[str, Any] = {"labels": LABELS, "size": (64, 128)}
+QUARTER = {f: BackboneConfig(f, 0.25, repeats=1, squeeze=False) for f in FAMILIES}
+
+# preset, changes, machine
+CASES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "digits": ("digits", {}, "tiny"),
+    "ssdlite": ("ssdlite-mobilenetv2", {
+        **SMALL, "backbone": QUARTER["mobilenetv2"], "extra": 32, "ratios": (1.0, 2.0)}, "tiny"),
+    "retinanet": ("retinanet-mobilenetv2", {
+        **SMALL, "backbone": QUARTER["mobilenetv2"], "neck": 24, "box": "yolo"}, "pynq-z2"),
+    "grid": ("grid-mobilenetv1", {
+        **SMALL, "backbone": QUARTER["mobilenetv1"], "neck": 16}, "tiny"),
+    "distance": ("grid-mobilenetv3", {
+        **SMALL, "backbone": QUARTER["mobilenetv3-small"], "features": (8, 16), "levels": (8, 16),
+        "neck": 16, "function": "relu"}, "tiny"),
 }
 
 
@@ -51,14 +66,26 @@ def untrained(config: Any, kind: type = Detector) -> Any:
     """A float network with statistics in its batch norms, and heads that say something."""
     torch.manual_seed(5)
     network = kind(config)
-    for name, p in network.named_parameters():
-        if "logits" in name or "numbers" in name:
-            nn.init.normal_(p, std=0.3)
     network.train()
     with torch.no_grad():
         for seed in range(3):
             network(images(4, config.size, seed))
-    return network.eval()
+        network.eval()
+        for unit in network.modules():
+            if isinstance(unit, Unit) and isinstance(unit.norm, nn.Identity):
+                nn.init.normal_(unit.conv.weight, std=0.3)
+                hook = unit.conv.register_forward_hook(spread)
+                network(images(4, config.size, 3))
+                hook.remove()
+    return network
+
+
+def spread(conv: nn.Conv2d, _: Any, out: torch.Tensor) -> None:
+    """Weights and bias that make this output one of mean 0 and deviation 2.5."""
+    factor = 2.5 / out.std()
+    conv.weight.mul_(factor)
+    assert conv.bias is not None
+    conv.bias.copy_((conv.bias - out.mean((0, 2, 3))) * factor)
 
 
 def stored(network: nn.Module, x: torch.Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -90,11 +117,11 @@ def names(network: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_layer_is_that_of_the_trainer(case: str) -> None:
-    name, changes = CASES[case]
+    name, changes, where = CASES[case]
     network = untrained(preset(name, **changes))
     size = network.config.size
     network = quantise(network, [images(4, size, seed) for seed in range(2)])
-    program = compile_model(export(network), machine("tiny"), case)
+    program = compile_model(export(network), machine(where), case)
     source = names(network)
     expected = {next((o for o, q in source.items() if q == n), n): v
                 for n, v in stored(network, images(1, size, 9)).items()}
