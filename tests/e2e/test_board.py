@@ -1,6 +1,7 @@
 """Designs of boards, whole, behind simulated processing systems, run by the board's driver.
 
-RetinaFace on the PYNQ-Z2's; random programs on the AUP-ZU3's with a small machine in it.
+RetinaFace on the PYNQ-Z2's, with a smaller input where many frames are run; random programs on the
+AUP-ZU3's with a small machine in it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from programs import random_inputs, random_program
 from same import same_detections
 
 from falconet.commands.sources import network_input, program_of
+from falconet.compiler import compile_model
 from falconet.isa import Program, board
 from falconet.runtime.driver import Seen
 from falconet.runtime.profile import layer_profiles
 from falconet.runtime.stream import stream
+from falconet_models.cache import cached_quantised
 from falconet_models.data import photograph
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.iss import IssDevice
@@ -35,10 +38,14 @@ def program() -> Program:
 
 
 @pytest.fixture(scope="module")
-def machine(program: Program) -> ZynqDevice:
-    device = ZynqDevice(board("pynq-z2"))
-    device.load(program)
-    return device
+def small() -> Program:
+    model = cached_quantised("retinaface", height=160, width=160)
+    return compile_model(str(model), board("pynq-z2").arch, "retinaface")
+
+
+@pytest.fixture(scope="module")
+def machine() -> ZynqDevice:
+    return ZynqDevice(board("pynq-z2"))
 
 
 def inputs(program: Program, name: str) -> dict[str, np.ndarray]:
@@ -54,6 +61,7 @@ def same_as_golden(program: Program, name: str, seen: Seen) -> None:
 
 
 def test_retinaface_through_the_processing_system(machine: ZynqDevice, program: Program) -> None:
+    machine.load(program)
     seen = machine.see(photograph("astronaut"))
     same_as_golden(program, "astronaut", seen)
     face = seen.objects[0]
@@ -62,16 +70,18 @@ def test_retinaface_through_the_processing_system(machine: ZynqDevice, program: 
     assert 160 < face.x < 190 and 50 < face.y < 75 and 70 < face.w < 110 and 90 < face.h < 135
 
 
-def test_stream_equals_one_by_one(machine: ZynqDevice, program: Program) -> None:
+def test_stream_equals_one_by_one(machine: ZynqDevice, small: Program) -> None:
+    machine.load(small)
     order = []
     for shown in stream(machine, [photograph(n) for n in NAMES]):
-        same_as_golden(program, NAMES[int(shown.name)], shown.seen)
+        same_as_golden(small, NAMES[int(shown.name)], shown.seen)
         assert set(shown.seconds) == {"prepare", "machine", "read"}
         order.append(shown.name)
     assert order == ["0", "1", "2"]
 
 
-def test_coroutines_go_on(machine: ZynqDevice, program: Program) -> None:
+def test_coroutines_go_on(machine: ZynqDevice, small: Program) -> None:
+    machine.load(small)
     ticks = 0
 
     async def both() -> Seen:
@@ -83,13 +93,14 @@ def test_coroutines_go_on(machine: ZynqDevice, program: Program) -> None:
             ticks += 1
         return run.result()
 
-    same_as_golden(program, "faces_large", asyncio.run(both()))
+    same_as_golden(small, "faces_large", asyncio.run(both()))
     assert ticks > 10
 
 
 def test_layers_by_polling_agree_with_the_trace(machine: ZynqDevice, program: Program) -> None:
     """Every layer's cycles within 1 % of the run, most within 0.05 %."""
     given = inputs(program, "astronaut")
+    machine.load(program)
     polled = machine.profile(given)
     exact = RtlDevice.for_program(program).run(given)
     # Reading registers costs the machine nothing; a refresh of the memory comes when it comes.
