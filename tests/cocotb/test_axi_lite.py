@@ -110,10 +110,9 @@ async def fixed_and_wrapping(dut: Any) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("port", sorted(PORTS))
 def test_random_bursts(port: str, share: float) -> None:
-    bench = BridgeBench(*PORTS[port])
-    run(bench, f"axi_lite_{port}", __file__, testcase="random_bursts", seed=3, port=port,
-        share=share, bursts=150)
+    run(lambda: BridgeBench(*PORTS[port]), f"axi_lite_{port}", __file__,
+        testcase="random_bursts", seed=3, port=port, share=share, bursts=150)
 
 
 def test_fixed_and_wrapping() -> None:
-    run(BridgeBench(*PORTS["gp0"]), "axi_lite_gp0", __file__, testcase="fixed_and_wrapping")
+    run(lambda: BridgeBench(*PORTS["gp0"]), "axi_lite_gp0", __file__, testcase="fixed_and_wrapping")

@@ -276,4 +276,5 @@ async def writes(dut: Any) -> None:
 
 @pytest.mark.parametrize("arch", ["pynq-z2"])
 def test_masters(arch: str) -> None:
-    run(MastersBench(arch=preset(arch)), name="axi_masters", module="test_axi_masters", arch=arch)
+    run(lambda: MastersBench(arch=preset(arch)), name="axi_masters", module="test_axi_masters",
+        arch=arch)

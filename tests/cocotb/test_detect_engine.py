@@ -197,5 +197,5 @@ async def programs(dut: Any) -> None:
 @pytest.mark.parametrize(("arch", "n"), [("tiny", 24), ("pynq-z2", 12)])
 def test_detect_engine(arch: str, n: int) -> None:
     name = f"detect_engine_{arch}".replace("-", "_")
-    run(DetectEngine(arch=preset(arch), read_latency=LATENCY), name, __file__, seed=4, arch=arch,
-        n=n)
+    run(lambda: DetectEngine(arch=preset(arch), read_latency=LATENCY), name, __file__, seed=4,
+        arch=arch, n=n)

@@ -159,7 +159,7 @@ async def full_speed(dut: object) -> None:
 @pytest.mark.timeout(400)
 def test_mark(name: str, latency: int, testcase: str, stall: float, rounds: int) -> None:
     run(
-        MarkBlock(arch=preset(name), read_latency=latency),
+        lambda: MarkBlock(arch=preset(name), read_latency=latency),
         f"detect_mark_{name.replace('-', '_')}", __file__,
         testcase=testcase, seed=9, preset=name, latency=latency, stall=stall,
         rounds=rounds,

@@ -200,7 +200,7 @@ async def worked_example(dut: object) -> None:
 @pytest.mark.timeout(400)
 def test_scan(name: str, latency: int, testcase: str, stall: float, rounds: int) -> None:
     run(
-        ScanBlock(arch=preset(name), read_latency=latency),
+        lambda: ScanBlock(arch=preset(name), read_latency=latency),
         f"detect_scan_{name.replace('-', '_')}", __file__,
         testcase=testcase, seed=5, preset=name, latency=latency, stall=stall,
         rounds=rounds,

@@ -373,8 +373,8 @@ async def bus_errors(dut: Any) -> None:
 
 def simulate(arch: str, testcase: str | None, **values: Any) -> None:
     name = f"load_{arch}".replace("-", "_")
-    run(LoadBench(arch=preset(arch)), name=name, module="test_load", testcase=testcase, arch=arch,
-        **values)
+    run(lambda: LoadBench(arch=preset(arch)), name=name, module="test_load",
+        testcase=testcase, arch=arch, **values)
 
 
 @pytest.mark.parametrize("arch", ["tiny", "pynq-z2"])

@@ -204,7 +204,7 @@ async def full_speed(dut: object) -> None:
 @pytest.mark.timeout(400)
 def test_mac_engine(name: str, testcase: str, stall: float, rounds: int) -> None:
     run(
-        MacEngine(preset(name), read_latency=READ_LATENCY),
+        lambda: MacEngine(preset(name), read_latency=READ_LATENCY),
         name=f"mac_engine_{name.replace('-', '_')}", module="test_mac_engine",
         testcase=testcase, seed=11, preset=name, stall=stall, rounds=rounds, instructions=16,
     )

@@ -160,10 +160,10 @@ async def throughput(dut: Any) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_everybody_at_once(share: float) -> None:
-    run(MemoryBench(), "memory", __file__, testcase="everybody_at_once", seed=5, share=share,
+    run(MemoryBench, "memory", __file__, testcase="everybody_at_once", seed=5, share=share,
         writes=40)
 
 
 @pytest.mark.parametrize("testcase", ["outside", "throughput"])
 def test_memory(testcase: str) -> None:
-    run(MemoryBench(), "memory", __file__, testcase=testcase, seed=6)
+    run(MemoryBench, "memory", __file__, testcase=testcase, seed=6)

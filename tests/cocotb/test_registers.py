@@ -135,4 +135,4 @@ async def pulses_and_interrupt(dut: Any) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("share", [0.0, 0.4])
 def test_registers(share: float) -> None:
-    run(Registers(arch=ARCH), "registers", __file__, seed=3, share=share)
+    run(lambda: Registers(arch=ARCH), "registers", __file__, seed=3, share=share)

@@ -354,7 +354,7 @@ async def stopping(dut: Any) -> None:
 
 def simulate(arch: str, testcase: str | None, **values: Any) -> None:
     name = f"store_{arch}".replace("-", "_")
-    run(StoreBench(arch=preset(arch)), name=name, module="test_store", testcase=testcase,
+    run(lambda: StoreBench(arch=preset(arch)), name=name, module="test_store", testcase=testcase,
         arch=arch, **values)
 
 

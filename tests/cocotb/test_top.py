@@ -343,4 +343,4 @@ async def reset_at_any_time(dut: Any) -> None:
 
 @pytest.mark.timeout(900)
 def test_top() -> None:
-    run(TopBench(), "top_tiny", __file__, seed=5)
+    run(TopBench, "top_tiny", __file__, seed=5)

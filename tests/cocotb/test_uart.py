@@ -229,10 +229,10 @@ async def repeats(dut: Any) -> None:
 
 @pytest.mark.parametrize("skew", [0.97, 1.03])
 def test_random_requests(skew: float) -> None:
-    run(BridgeBench(), "uart", __file__, testcase="random_requests", seed=int(100 * skew),
+    run(BridgeBench, "uart", __file__, testcase="random_requests", seed=int(100 * skew),
         skew=skew)
 
 
 @pytest.mark.parametrize("testcase", ["faults", "repeats"])
 def test_bridge(testcase: str) -> None:
-    run(BridgeBench(), "uart", __file__, testcase=testcase, seed=2)
+    run(BridgeBench, "uart", __file__, testcase=testcase, seed=2)

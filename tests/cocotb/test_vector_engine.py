@@ -299,7 +299,7 @@ async def reset_at_work(dut: object) -> None:
 @pytest.mark.timeout(400)
 def test_vector_engine(name: str, testcase: str, stall: float, rounds: int) -> None:
     run(
-        VectorEngine(preset(name), read_latency=READ_LATENCY),
+        lambda: VectorEngine(preset(name), read_latency=READ_LATENCY),
         f"vector_engine_{name.replace('-', '_')}", __file__,
         testcase=testcase, seed=7, preset=name, stall=stall, rounds=rounds, instructions=12,
     )

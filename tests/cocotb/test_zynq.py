@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ _PORT = re.compile(r"^\s+(input|output) (?:\[(\d+):0\] )?(\w+)", re.MULTILINE)
 _WIDE = {"len": 8, "size": 3}  # as AXI4 has them, for the models
 
 
+@cache
 def bench_text() -> str:
     """The design, PS7, and a top with PS7's pins in AXI4's widths."""
     model = MODELS[Z2.host].read_text()
