@@ -1,6 +1,32 @@
-"""Shared by all tests: the helpers beside this file are importable."""
+"""Shared by all tests: the helpers beside this file are importable; long modules go first."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+LONGEST = [HERE / name for name in (
+    # The first two make different machines, so that two workers do not wait for each other.
+    "e2e/test_networks.py", "board/test_notebook.py", "e2e/test_board.py", "cocotb/test_zynq.py",
+    "cocotb/test_top.py", "models/networks/test_golden.py", "cocotb/test_mac_engine.py",
+    "cocotb/test_load.py", "cocotb/test_axi_lite.py", "cocotb/test_vector_engine.py",
+    "cocotb/test_detect_scan.py", "e2e/test_uart.py", "cocotb/test_detect_engine.py",
+    "cocotb/test_uart.py", "hw/bitstream/test_ecp5.py", "cocotb/test_detect_mark.py",
+    "cocotb/test_store.py", "e2e/test_detect.py", "hw/test_detect_suppress.py",
+    "sim/test_iss_detect.py", "hw/bitstream/test_flows.py", "board/test_pynq_device.py",
+)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist would begin with the modules of most tests, and end with one long one."""
+    assert all(path.exists() for path in LONGEST)
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {path: i for i, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
