@@ -111,7 +111,7 @@ async def fixed_and_wrapping(dut: Any) -> None:
 @pytest.mark.parametrize("port", sorted(PORTS))
 def test_random_bursts(port: str, share: float) -> None:
     run(lambda: BridgeBench(*PORTS[port]), f"axi_lite_{port}", __file__,
-        testcase="random_bursts", seed=3, port=port, share=share, bursts=150)
+        testcase="random_bursts", seed=3, port=port, share=share, bursts=100)
 
 
 def test_fixed_and_wrapping() -> None:
