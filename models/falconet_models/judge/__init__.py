@@ -1,0 +1,1 @@
+"""How good a detector is: figures, pictures, and a page of them."""

@@ -1,0 +1,249 @@
+"""All hyper-parameters of a run: one YAML file, checked, and saved with the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from falconet.isa import FalconetError
+from falconet_models.datasets import Dataset
+from falconet_models.datasets.loader import Augment
+from falconet_models.losses import BOX_LOSSES
+from falconet_models.networks.detector import DetectorConfig, preset
+
+__all__ = ["Assign", "BoxTerm", "ClassTerm", "Distil", "Quantise", "Recipe", "builtin", "choose"]
+
+_FOLDER = Path(__file__).parent / "recipes"
+_SMALL = 160
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Which predictions learn which object (:mod:`falconet_models.assign`); ``options`` are its."""
+
+    kind: Literal["simota", "atss", "iou"] = "simota"
+    options: dict[str, float] = field(default_factory=dict)
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class ClassTerm:
+    """The loss of classes.
+
+    Members
+    -------
+    kind:
+        Of ``CLASS_LOSSES``. ``cross_entropy`` and ``hinge`` hold the classes of positives against
+        each other and need a network with ``objectness``.
+    quality:
+        The target of a positive is its IoU instead of 1.
+    balanced:
+        Of ``cross_entropy``: classes weigh by the inverse of how often they occur.
+    """
+
+    kind: Literal["focal", "binary", "balanced_binary", "cross_entropy", "hinge"] = "focal"
+    weight: float = 1.0
+    smoothing: float = 0.0
+    quality: bool = False
+    balanced: bool = False
+    options: dict[str, float | None] = field(default_factory=dict)
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class BoxTerm:
+    """The loss of boxes: ``kind`` of ``BOX_LOSSES``, and ``options`` of its formula."""
+
+    kind: str = "ciou"
+    weight: float = 2.0
+    options: dict[str, float] = field(default_factory=dict)
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Distil:
+    """What a float teacher adds (:mod:`falconet_models.losses.distill`).
+
+    Members
+    -------
+    teacher:
+        A run's folder or a checkpoint; empty: none.
+    soft, features, attention:
+        Weights of its class scores, features, and attention.
+    """
+
+    teacher: str = ""
+    temperature: float = 2.0
+    soft: float = 1.0
+    features: float = 0.0
+    attention: float = 0.0
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """Training on as the machine computes.
+
+    Members
+    -------
+    epochs:
+        0: only calibrated (quantisation after training).
+    rate:
+        Learning rate at the beginning.
+    images:
+        For calibration, from the training images, not augmented.
+    """
+
+    epochs: int = 10
+    rate: float = 5e-4
+    images: int = 256
+    __pydantic_config__ = _STRICT
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run.
+
+    Members
+    -------
+    network, fields:
+        A preset (:data:`falconet_models.networks.detector.PRESETS`), and what is changed of its
+        ``DetectorConfig``.
+    start:
+        ``imagenet``, or a run or checkpoint whose weights are taken where name and shape agree.
+    rate, final, warmup, decay:
+        Learning rate at its highest and, as a part of that, at the end of the cosine; epochs until
+        it is reached; weight decay.
+    clip:
+        Largest norm of a gradient; 0: any.
+    ema:
+        Decay of the averaged weights, which are what is judged and kept.
+    patience:
+        Epochs without a better mAP after which a phase ends; 0: never.
+    scales:
+        Least and greatest size of a batch's images, of the network's input.
+    workers, threads:
+        Processes that prepare images; threads of PyTorch on a CPU (0: its choice).
+    """
+
+    network: str = "digits"
+    fields: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
+    seed: int = 0
+    epochs: int = 60
+    batch: int = 32
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    rate: float = 4e-3
+    final: float = 0.02
+    warmup: float = 1.0
+    decay: float = 0.02
+    clip: float = 10.0
+    ema: float = 0.998
+    patience: int = 0
+    judge_every: int = 1
+    scales: tuple[float, float] = (1.0, 1.0)
+    workers: int = 1
+    threads: int = 0
+    assign: Assign = field(default_factory=Assign)
+    classes: ClassTerm = field(default_factory=ClassTerm)
+    boxes: BoxTerm = field(default_factory=BoxTerm)
+    objects: float = 1.0
+    distil: Distil = field(default_factory=Distil)
+    augment: Augment = field(default_factory=Augment)
+    quantise: Quantise = field(default_factory=Quantise)
+    __pydantic_config__ = _STRICT
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("epochs", self.epochs, 0), ("batch", self.batch, 1), ("rate", self.rate, 0),
+            ("judge_every", self.judge_every, 1), ("workers", self.workers, 0),
+            ("quantise.epochs", self.quantise.epochs, 0),
+            ("quantise.images", self.quantise.images, 1),
+        ):
+            if value < low:
+                raise FalconetError(f"{name}: {value} is too little; give {low} or more")
+        if not 0 <= self.ema < 1:
+            raise FalconetError(f"ema: {self.ema} is no decay; give 0 or more, and less than 1")
+        if self.boxes.kind not in BOX_LOSSES:
+            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; choose one of: "
+                                f"{', '.join(BOX_LOSSES)}")
+
+    def config(self, labels: tuple[str, ...]) -> DetectorConfig:
+        """The network's, for these classes."""
+        base = preset(self.network, labels=labels).to_dict()
+        fields = dict(self.fields)
+        backbone = {**base["backbone"], **fields.pop("backbone", {})}
+        try:
+            return DetectorConfig.from_dict({**base, **fields, "backbone": backbone})
+        except TypeError as e:
+            raise FalconetError(f"fields: {e}; mend it") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in YAML."""
+        found: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return found
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str = "recipe") -> Recipe:
+        """Inverse of :meth:`to_dict`; what is left out has its default.
+
+        Raises
+        ------
+        FalconetError
+            naming the field that is unknown or of the wrong kind.
+        """
+        if not isinstance(values, dict):
+            raise FalconetError(f"{where}: not a list of 'name: value'; write one a line")
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as e:
+            first = e.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(f.name for f in dataclasses.fields(cls))
+            said = (f"no such field; at the top there are {known}"
+                    if first["type"] == "unexpected_keyword_argument"
+                    else f"{first['input']!r}: {first['msg'].lower()}")
+            raise FalconetError(f"{where}: {name}: {said}") from None
+        except FalconetError as e:
+            raise FalconetError(f"{where}: {e}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """From a YAML file, or a built-in one by name."""
+        file = Path(path)
+        if not file.exists() and str(path) in builtin():
+            file = _FOLDER / f"{path}.yaml"
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as e:
+            at = getattr(e, "problem_mark", None)
+            line = f" at line {at.line + 1}" if at else ""
+            raise FalconetError(f"{file}: not YAML{line}; mend it") from None
+        except UnicodeDecodeError:
+            raise FalconetError(f"{file}: not a text; give a recipe in YAML") from None
+        except OSError as e:
+            raise FalconetError(f"{path}: {e.strerror}; give a YAML file, or one of the recipes "
+                                f"{', '.join(builtin())}") from None
+        return cls.from_dict(values or {}, str(path))
+
+    def save(self, path: Path) -> None:
+        """As YAML, every field."""
+        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+
+
+def builtin() -> list[str]:
+    """Names of the recipes that come with Falconet."""
+    return sorted(p.stem for p in _FOLDER.glob("*.yaml"))
+
+
+def choose(dataset: Dataset, *, quick: bool = False) -> str:
+    """The built-in recipe for images of this size: ``small`` up to 160 pixels, else ``photo``."""
+    some = range(0, len(dataset), max(1, len(dataset) // 16))
+    side = max(max(dataset.load(i).image.shape[:2]) for i in some)
+    return ("small" if side <= _SMALL else "photo") + ("-quick" if quick else "")
