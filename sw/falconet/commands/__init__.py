@@ -15,6 +15,7 @@ from falconet.commands import (
     inspection,
     running,
     samples,
+    training,
     worst_case,
 )
 
@@ -29,6 +30,6 @@ app = typer.Typer(
 )
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
-    bitstreams, samples, data,
+    bitstreams, samples, data, training,
 ):
     group.register(app)
