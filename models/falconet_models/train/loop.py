@@ -128,8 +128,6 @@ class Trainer:
             torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.config = recipe.config(tuple(train.labels))
-        if recipe.start == "imagenet":  # its pixels are those of ImageNet
-            self.config = recipe.config(tuple(train.labels))
         c, largest = self.config, max(self.config.levels[-1], self.config.features[-1])
         options: dict[str, Any] = {
             "seed": recipe.seed, "workers": recipe.workers, "rank": rank, "world": world,
@@ -246,8 +244,9 @@ class Trainer:
         recipe = self.recipe
         teacher = Teacher(recipe.distil, detector) if recipe.distil.teacher else None
         student = Student(detector, teacher).to(self.device, memory_format=torch.channels_last)
-        steps = len(self.batches.batch_sampler) if hasattr(
-            self.batches.batch_sampler, "__len__") else 0
+        order = self.batches.batch_sampler
+        order.start(0)
+        steps = len(order)
         criterion = Criterion(recipe, self.config.objectness, self.counts, steps).to(self.device)
         ema = AveragedModel(detector, multi_avg_fn=average(recipe.ema), use_buffers=True)
         groups = _groups(student, recipe.decay)
@@ -325,7 +324,8 @@ class Trainer:
         if at < warm:
             return phase.rate * (at + 1 / steps) / (warm + 1 / steps)
         share = (at - warm) / max(1e-9, phase.epochs - warm)
-        return phase.rate * (recipe.final + (1 - recipe.final) * (1 + math.cos(math.pi * share)) / 2)
+        high = (1 + math.cos(math.pi * share)) / 2
+        return phase.rate * (recipe.final + (1 - recipe.final) * high)
 
     def _step(self, batch: Batch, model: nn.Module, student: Student, criterion: Criterion,
               optimiser: torch.optim.Optimizer, teacher: Teacher | None) -> dict[str, float]:
@@ -336,9 +336,8 @@ class Trainer:
             terms |= teacher.terms(student, maps, adapted, seen, batch)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            raise FalconetError(
-                f"the loss is {loss.item()} ({', '.join(k for k, v in terms.items() if not torch.isfinite(v))}"
-                "); lower 'rate', or lower 'clip'")
+            broken = ", ".join(k for k, v in terms.items() if not torch.isfinite(v))
+            raise FalconetError(f"the loss is {loss.item()} ({broken}); lower 'rate' or 'clip'")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if self.recipe.clip:

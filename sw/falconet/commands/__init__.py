@@ -15,6 +15,7 @@ from falconet.commands import (
     inspection,
     running,
     samples,
+    studies,
     training,
     worst_case,
 )
@@ -30,6 +31,6 @@ app = typer.Typer(
 )
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
-    bitstreams, samples, data, training,
+    bitstreams, samples, data, training, studies,
 ):
     group.register(app)

@@ -1,4 +1,4 @@
-"""``falconet train``, ``falconet eval`` and ``falconet export``: from images to a network to run."""
+"""``falconet train``, ``falconet eval``, ``falconet export``: from images to a network to run."""
 
 from __future__ import annotations
 
@@ -162,6 +162,7 @@ def _by_network(detector: Any, dataset: Any, count: int) -> tuple[list[Any], dic
 
     spent, found = [0.0, 0.0, 0.0], []
     config = detector.config
+    torch.set_num_threads(1)  # as fast for one image of a small network, and it can be timed
     with working(f"{count} images") as step, torch.no_grad():
         for i in range(count):
             sample = dataset.load(i)
@@ -245,10 +246,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page."""
+    from falconet_models.datasets import open_dataset
     from falconet_models.judge.metrics import measure
     from falconet_models.judge.report import write_report
-
-    from falconet_models.datasets import open_dataset
 
     if not model.exists():
         raise FalconetError(f"{model}: no such file or folder; name a run, a checkpoint, an ONNX "

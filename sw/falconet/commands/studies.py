@@ -1,0 +1,130 @@
+"""``falconet study``: the same recipe trained many times, one thing changed, as a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from falconet.commands.console import status
+from falconet.commands.pages import Json, Page, show
+from falconet.commands.sources import BUILD
+from falconet.isa import FalconetError
+
+__all__ = ["register"]
+
+group = typer.Typer(help="One recipe trained many times, one thing changed.",
+                    no_args_is_help=True)
+FOLDER = BUILD / "studies"
+_SEEDS = (0, 1, 2)
+Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
+Plan = dict[str, dict[str, Any]]
+
+
+@group.callback()
+def study() -> None:
+    """One recipe trained many times, one thing changed. What is done is kept in build/studies."""
+
+
+def _falconet(*arguments: str) -> str:
+    made = subprocess.run([sys.executable, "-m", "falconet.cli", *arguments],
+                          capture_output=True, text=True)
+    if made.returncode:
+        raise FalconetError(made.stderr.strip().splitlines()[-1].removeprefix("falconet: "))
+    return made.stdout
+
+
+def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Train by ``recipe`` on the digits and judge on their test split; kept."""
+    import yaml
+
+    folder = FOLDER / name
+    kept, config = folder / "result.json", FOLDER / f"{name}.yaml"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(recipe, sort_keys=False)
+    if kept.is_file() and config.is_file() and config.read_text(encoding="utf-8") == text:
+        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return found
+    config.write_text(text, encoding="utf-8")
+    _falconet("train", "digits", "--config", str(config), "--out", str(folder))
+    result: dict[str, Any] = {}
+    for device in ("float", "fakequant"):
+        judged = json.loads(_falconet("eval", str(folder), "--device", device, "--json"))
+        result |= {f"{device} {key}": judged[key] for key in ("map50", "map50_95")}
+    rows = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    result["minutes"] = sum(json.loads(row)["seconds"] for row in rows) / 60
+    kept.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    status.print(f"  {name}: mAP@0.5 {result['fakequant map50']:.4f}", markup=False)
+    return result
+
+
+def _all(plan: Plan, jobs: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from zip(plan, pool.map(_run, plan, plan.values()))
+
+
+def _figures(result: dict[str, Any]) -> dict[str, str]:
+    return {
+        "float mAP@0.5": f"{result['float map50']:.4f}",
+        "int8 mAP@0.5": f"{result['fakequant map50']:.4f}",
+        "int8 mAP@0.5:0.95": f"{result['fakequant map50_95']:.4f}",
+    }
+
+
+@group.command()
+def losses(jobs: Jobs = 2, page: Page = None, as_json: Json = False) -> None:
+    """Every loss of boxes, by the quick recipe, on the test split of the digits."""
+    from falconet_models.losses import BOX_LOSSES
+    from falconet_models.train.recipe import Recipe
+
+    base = Recipe.load("small-quick").to_dict()
+    plan = {f"loss-{kind}": {**base, "boxes": {**base["boxes"], "kind": kind}}
+            for kind in BOX_LOSSES}
+    rows = [{"box loss": name.removeprefix("loss-"), **_figures(result),
+             "minutes": f"{result['minutes']:.1f}"} for name, result in _all(plan, jobs)]
+    show(rows, page, "study losses", "Losses of boxes, recipe small-quick, digits (test)",
+         "falconet study losses", as_json)
+
+
+@group.command()
+def distillation(
+    teacher: Annotated[Path, typer.Argument(help="Run or checkpoint of a float digit detector.")],
+    jobs: Jobs = 2, page: Page = None, as_json: Json = False,
+) -> None:
+    """A student of half the width with and without a teacher, three seeds each."""
+    from falconet_models.train.recipe import Recipe
+
+    base = Recipe.load("small-quick").to_dict()
+    student = {**base, "fields": {**base["fields"], "backbone": {"width": 0.125}, "neck": 24}}
+    with_teacher = {**student["distil"], "teacher": str(teacher)}
+    ways = {
+        "alone": student["distil"],
+        "soft targets": with_teacher,
+        "soft targets, attention": {**with_teacher, "attention": 10.0},
+    }
+    plan = {f"distil-{way.replace(', ', '-').replace(' ', '-')}-{seed}":
+            {**student, "seed": seed, "distil": distil}
+            for way, distil in ways.items() for seed in _SEEDS}
+    results = list(_all(plan, jobs))
+    rows = []
+    for i, way in enumerate(ways):
+        own = [r for _, r in results[i * len(_SEEDS) : (i + 1) * len(_SEEDS)]]
+        row = {"student": way}
+        for key, name in (("float map50", "float mAP@0.5"), ("fakequant map50", "int8 mAP@0.5")):
+            values = [r[key] for r in own]
+            row[name] = ", ".join(f"{v:.4f}" for v in values)
+            row[f"{name}, mean"] = f"{statistics.mean(values):.4f}"
+        rows.append(row)
+    show(rows, page, "study distillation", "Distillation, seeds 0, 1, 2, digits (test)",
+         "falconet study distillation TEACHER", as_json)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group, name="study")
