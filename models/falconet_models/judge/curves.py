@@ -23,9 +23,12 @@ def _lines(ax: Any, x: Any, by_class: Any, names: Sequence[str], mean: str) -> N
         if not np.isnan(values).all():
             ax.plot(x, values, color="#b0b0b0" if many else colour(i), lw=1,
                     label=None if many else name)
-    rows = [v for v in by_class if not np.isnan(v).all()]
-    if rows:
-        ax.plot(x, np.nanmean(np.nan_to_num(rows), axis=0), color="black", lw=2.2, label=mean)
+    known = ~np.isnan(by_class)
+    if known.any():
+        total = np.where(known, by_class, 0).sum(0)
+        middle = np.divide(total, known.sum(0), out=np.full(len(total), np.nan),
+                           where=known.any(0))
+        ax.plot(x, middle, color="black", lw=2.2, label=mean)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
     ax.grid(alpha=0.25)
@@ -111,7 +114,8 @@ def times(seconds: Mapping[str, float]) -> Figure:
     left = 0.0
     for i, (name, value) in enumerate(seconds.items()):
         if math.isfinite(value):
-            ax.barh(0, value * 1e3, left=left, color=colour(i), label=f"{name} {value * 1e3:.2f} ms")
+            ax.barh(0, value * 1e3, left=left, color=colour(i),
+                    label=f"{name} {value * 1e3:.2f} ms")
             left += value * 1e3
     ax.set_yticks([])
     ax.set_xlabel("milliseconds an image")

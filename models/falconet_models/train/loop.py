@@ -265,8 +265,9 @@ class Trainer:
                 student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
             model = DistributedDataParallel(student, find_unused_parameters=False)
         keep = _Keep(self, phase, student, ema, criterion, optimiser)
-        if phase.name == "quantised" and phase.epoch == phase.done == 0 and not phase.ended:
-            self._judge(phase, ema.module, {}, -1)  # calibrated only
+        fresh = phase.epoch == phase.done == 0 and not phase.ended
+        if fresh and (phase.name == "quantised" or not phase.epochs):
+            self._judge(phase, ema.module, {}, -1)  # as it starts: calibrated only
         with self.diary.bar as bar:
             while phase.epoch < phase.epochs and not phase.ended:
                 self._epoch(phase, model, student, ema, criterion, optimiser, teacher, steps, keep,
