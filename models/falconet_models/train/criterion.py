@@ -46,9 +46,11 @@ class Criterion(nn.Module):
         boxes = recipe.boxes
         options = dict(boxes.options)
         if boxes.kind.startswith("wiou"):
-            options = {"batches": batches, "epochs": max(1, recipe.epochs), **options}
+            options = {"batches": max(1, batches), "epochs": max(1, recipe.epochs), **options}
         try:
-            self.box = box_loss(boxes.kind, **options)
+            self.box = box_loss(boxes.kind, **options).eval()
+            self.box(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([[0.0, 0, 1, 1]]))
+            self.box.train()
         except TypeError as e:
             raise FalconetError(f"boxes.options: {e}; mend it") from None
         if recipe.classes.kind in _OF_POSITIVES and not objectness:

@@ -249,15 +249,17 @@ class Trainer:
         steps = len(order)
         criterion = Criterion(recipe, self.config.objectness, self.counts, steps).to(self.device)
         ema = AveragedModel(detector, multi_avg_fn=average(recipe.ema), use_buffers=True)
+        resumed = self.state if self.state and self.state["phase"]["name"] == name else None
+        if resumed:  # before the optimiser is made: Brevitas makes its scales anew
+            for part, what in (("student", student), ("ema", ema), ("criterion", criterion)):
+                what.load_state_dict(resumed[part])
         groups = _groups(student, recipe.decay)
         optimiser: torch.optim.Optimizer = (
             torch.optim.AdamW(groups, lr=phase.rate) if recipe.optimiser == "adamw" else
             torch.optim.SGD(groups, lr=phase.rate, momentum=0.9, nesterov=True))
-        if self.state and self.state["phase"]["name"] == name:
-            for part, what in (("student", student), ("ema", ema), ("criterion", criterion),
-                               ("optimiser", optimiser)):
-                what.load_state_dict(self.state[part])  # type: ignore[attr-defined]
-            torch.set_rng_state(self.state["rng"])
+        if resumed:
+            optimiser.load_state_dict(resumed["optimiser"])
+            torch.set_rng_state(resumed["rng"])
         self.state = None
         model: nn.Module = student
         if self.world > 1:
@@ -274,6 +276,8 @@ class Trainer:
                             bar)
         phase.ended = True
         keep.save()
+        if self.world > 1:
+            dist.barrier()  # the next phase reads what the first process wrote
 
     def _epoch(self, phase: _Phase, model: nn.Module, student: Student, ema: AveragedModel,
                criterion: Criterion, optimiser: torch.optim.Optimizer, teacher: Teacher | None,
