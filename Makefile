@@ -4,7 +4,8 @@ PYTHON ?= python3
 PRESET ?= pynq-z2
 BOARD  ?= pynq-z2
 MODEL  ?= retinaface
-IMAGE  ?= astronaut
+# a picture goes with the model of the digits
+IMAGE  ?= $(if $(filter digits,$(MODEL)),digits,astronaut)
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -17,7 +18,7 @@ FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --igno
 .PHONY: help setup sim test check cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
 help:
-	@echo 'make sim       a real photograph through the RTL of the accelerator; boxes and figures'
+	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
 	@echo 'make test      the test-suite'
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'

@@ -49,8 +49,11 @@ def cached_quantised(
     """Path of the QDQ model ``name`` of the zoo, quantised on ``calibration_images(name)``.
 
     It is made anew whenever the float model, the photographs, the quantiser or onnxruntime
-    change. ``options`` are those of the network's builder.
+    change. ``options`` are those of the network's builder. One that was trained in int8 lies in the
+    zoo as it is.
     """
+    if name in zoo.TRAINED and not options:
+        return zoo.trained(name)
     model = zoo.build(name, **options)
     images = calibration_images(name)
     digest = hashlib.sha256(onnxruntime.__version__.encode())

@@ -8,6 +8,7 @@ halves of the hundred in ``lfw_subset`` (25 x 25 grey pixels each).
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from PIL import Image
 from falconet.isa import FalconetError
 
 __all__ = [
-    "CALIBRATION", "COMPOSITES", "TEST", "calibration_images", "composite", "faces", "photograph",
-    "test_images",
+    "CALIBRATION", "COMPOSITES", "SCENES", "TEST", "calibration_images", "composite", "faces",
+    "photograph", "test_images",
 ]
 
 Image8 = NDArray[np.uint8]
@@ -44,6 +45,9 @@ COMPOSITES = {
 }
 """Test faces on a test photograph, 320 x 320: its name, a seed, and the size of a face."""
 
+SCENES = {"digits": Path(__file__).parent / "zoo" / "digits" / "scene.png"}
+"""Pictures beside a model of the zoo: one of the test split of what it was trained on."""
+
 _FACES = {"calibration": slice(0, 50), "test": slice(50, 100)}
 
 
@@ -57,15 +61,15 @@ def _file(name: str) -> Path:
 
 
 def photograph(name: str) -> Image8:
-    """One of those named in ``TEST``, ``CALIBRATION``, ``COMPOSITES``: uint8 [H, W, 3], R, G, B."""
+    """One of ``TEST``, ``CALIBRATION``, ``COMPOSITES``, ``SCENES``: uint8 [H, W, 3], R, G, B."""
     if name in COMPOSITES:
         on, seed, side = COMPOSITES[name]
         return composite(photograph(on), faces("test"), (320, 320), seed=seed, side=side)
     files = {**TEST, **CALIBRATION}
-    if name not in files:
-        known = ", ".join([*files, *COMPOSITES])
+    if name not in files and name not in SCENES:
+        known = ", ".join([*files, *COMPOSITES, *SCENES])
         raise FalconetError(f"photograph '{name}' is unknown; use one of {known}")
-    with Image.open(_file(files[name])) as picture:
+    with Image.open(SCENES[name] if name in SCENES else _file(files[name])) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
@@ -142,5 +146,9 @@ def calibration_images(model: str, count: int = 32) -> dict[str, Image8]:
 
 def test_images(model: str) -> dict[str, Image8]:
     """What figures for ``model`` are reported on, by name."""
-    names = ("astronaut", *COMPOSITES, "coffee") if model == "retinaface" else TEST
+    names: Iterable[str] = TEST
+    if model == "retinaface":
+        names = ("astronaut", *COMPOSITES, "coffee")
+    elif model in SCENES:
+        names = (model,)
     return {name: photograph(name) for name in names}

@@ -127,6 +127,7 @@ def _page(title: str, metrics: Metrics, facts: dict[str, Any], times: dict[str, 
         f"width=device-width,initial-scale=1\"><title>{html.escape(title)}</title><style>{_STYLE}"
         f"</style><h1>{html.escape(title)}</h1><div class=figures>{boxes}</div>"
         f"<p>{metrics.images:,} images · {more}</p><h2>Classes</h2><p>Precision, recall and F1 at "
-        f"confidence {metrics.confidence:.2f}, where the mean F1 is best.</p><div class=wide><table>"
-        "<tr><th>class<th>objects<th>AP@0.5<th>AP@0.5:0.95<th>precision<th>recall<th>F1</tr>"
+        f"confidence {metrics.confidence:.2f}, where the mean F1 is best.</p>"
+        "<div class=wide><table><tr><th>class<th>objects<th>AP@0.5<th>AP@0.5:0.95"
+        "<th>precision<th>recall<th>F1</tr>"
         f"{rows}</table></div>{pictures}</html>\n")

@@ -1,4 +1,4 @@
-"""Networks with public weights, as float ONNX models ready to be quantised.
+"""Networks with public weights, as float ONNX models ready to be quantised, and one of our own.
 
 Each model has fixed shapes, batch norm folded, named nodes, and carries in ``metadata_props``
 under ``"falconet"`` what inference needs (see :mod:`falconet_models.metadata`).
@@ -7,15 +7,23 @@ under ``"falconet"`` what inference needs (see :mod:`falconet_models.metadata`).
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import onnx
 
 from falconet.isa import FalconetError
 
-__all__ = ["MODELS", "build"]
+__all__ = ["MODELS", "TRAINED", "build", "trained"]
 
 MODELS = ("mobilenetv2", "retinaface")
+TRAINED = ("digits",)
+"""Trained by ``falconet train``, in int8; each lies in a folder with how it was made."""
+
+
+def trained(name: str) -> Path:
+    """The QCDQ ONNX file of one of ``TRAINED``."""
+    return Path(__file__).parent / name / "model.onnx"
 
 
 def build(name: str, **options: Any) -> onnx.ModelProto:
@@ -26,8 +34,12 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
     FalconetError
         If there is no such network, or a package with its weights is missing.
     """
+    if name in TRAINED:
+        raise FalconetError(f"model '{name}' was trained in int8 and has no float form here; "
+                            f"compile it as it is, or use one of {', '.join(MODELS)}")
     if name not in MODELS:
-        raise FalconetError(f"model '{name}' is not in the zoo; use one of {', '.join(MODELS)}")
+        raise FalconetError(f"model '{name}' is not in the zoo; use one of "
+                            f"{', '.join((*MODELS, *TRAINED))}")
     builder = importlib.import_module(f"falconet_models.zoo.{name}")
     try:
         model = builder.build(**options)

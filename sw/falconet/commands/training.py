@@ -15,7 +15,7 @@ import typer
 
 from falconet.commands.console import print_json, results, status, working
 from falconet.commands.machines import LABELS, DeviceName, make_device
-from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, is_program
+from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, is_program, quantised_of
 from falconet.isa import FalconetError, Program, preset
 
 __all__ = ["Judged", "register"]
@@ -89,7 +89,8 @@ def train(
         made = Trainer(recipe, learned, judged, out, rank=rank, world=world).run()
         if rank:
             return
-    _export(out, out / ONNX)
+    known = {"data": dataset} if dataset == "digits" else {}
+    _export(out, out / ONNX, **known)
     for phase in ("float", "quantised"):
         if made[phase] is not None:
             results.print(f"{phase:<10} mAP@0.5 {made[phase]['map50']:.4f}  mAP@0.5:0.95 "
@@ -149,7 +150,9 @@ def _program(model: Path, machine: str) -> Program:
     head = get_meta(load(source)[0]).get("postprocess") or {}
     if head.get("kind") != "detection":
         raise FalconetError(f"{model}: no detector; 'falconet eval' judges detectors")
-    return compiled(source, preset(machine), source.parent.name, heads={**head, "maximum": _ROOM})
+    arch = preset(machine)
+    return compiled(source, arch, source.parent.name,
+                    heads={**head, "maximum": min(_ROOM, arch.candidates)})
 
 
 def _by_network(detector: Any, dataset: Any, count: int) -> tuple[list[Any], dict[str, float]]:
@@ -229,6 +232,13 @@ def _data_of(model: Path, data: str | None) -> str:
     if data is not None:
         return data
     note = (model if model.is_dir() else model.parent) / "data.json"
+    if model.suffix == ".onnx":
+        from falconet.compiler.importer.model import load
+        from falconet_models.metadata import get_meta
+
+        own = (get_meta(load(model)[0]).get("training") or {}).get("data")
+        if own is not None:
+            return str(own)
     if not note.is_file():
         raise FalconetError(f"{model}: it is not known what it was trained on; give --data")
     return str(json.loads(note.read_text(encoding="utf-8"))["data"])
@@ -236,7 +246,7 @@ def _data_of(model: Path, data: str | None) -> str:
 
 def evaluate(
     model: Annotated[Path, typer.Argument(
-        help="Folder of a run, a checkpoint, a QDQ ONNX file or a program.")],
+        help="Folder of a run, a checkpoint, a QDQ ONNX file, a program, or 'digits'.")],
     data: Annotated[str | None, typer.Option(help="Data set (default: that of the run).")] = None,
     split: Split = "test",
     device: Annotated[Judged, typer.Option(help="Which form of the network.")] = Judged.fakequant,
@@ -251,8 +261,9 @@ def evaluate(
     from falconet_models.judge.report import write_report
 
     if not model.exists():
-        raise FalconetError(f"{model}: no such file or folder; name a run, a checkpoint, an ONNX "
-                            "file or a program")
+        if device not in _DEVICES:
+            raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint")
+        model = quantised_of(str(model))
     source = _data_of(model, data)
     dataset = open_dataset(source, split)
     count = min(images or len(dataset), len(dataset))

@@ -85,11 +85,11 @@ def test_ignored_objects_add_nothing(kind):
 def test_classes_against_each_other_need_objectness():
     with pytest.raises(FalconetError, match="objectness"):
         learner(classes={"kind": "hinge"})
-    with pytest.raises(FalconetError, match="assign.options"):
+    with pytest.raises(FalconetError, match=r"assign\.options"):
         detector, criterion = learner(assign={"kind": "simota", "options": {"topp": 3}})
         batch = one_batch()
         criterion(detector, detector(normalise(batch.images, detector.config)), batch)
-    with pytest.raises(FalconetError, match="boxes.options"):
+    with pytest.raises(FalconetError, match=r"boxes\.options"):
         learner(boxes={"kind": "ciou", "options": {"alpha": 3}})
 
 

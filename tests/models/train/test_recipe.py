@@ -53,7 +53,7 @@ def test_a_missing_file_names_the_recipes(tmp_path):
 
 
 def test_unknown_fields_of_the_network():
-    with pytest.raises(FalconetError, match="backbone.depth"):
+    with pytest.raises(FalconetError, match=r"backbone\.depth"):
         Recipe.from_dict({"fields": {"backbone": {"depth": 3}}}).config(("a",))
     with pytest.raises(FalconetError, match="network 'resnet'"):
         Recipe.from_dict({"network": "resnet"}).config(("a",))

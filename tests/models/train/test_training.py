@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_training import BASE, TRAIN, VAL, recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import BASE, TRAIN, VAL, recipe
 
 from falconet.isa import FalconetError
 from falconet_models.datasets import write_coco
