@@ -125,6 +125,9 @@ class DetectorConfig:
         """Inverse of :meth:`to_dict`; an unknown field is refused."""
         values = dict(values)
         backbone = values.get("backbone", {})
+        if not isinstance(backbone, Mapping):
+            raise FalconetError(f"backbone: {backbone!r} is not an object; write family, width "
+                                "and so on each with its value")
         for kind, given, where in ((cls, values, ""), (BackboneConfig, backbone, "backbone.")):
             known = [f.name for f in dataclasses.fields(kind)]
             for key in given:

@@ -80,9 +80,19 @@ def export(
         Of a classifier.
     meta:
         Further entries of the metadata.
+
+    Raises
+    ------
+    FalconetError
+        for a float network, for labels that do not fit, and for a path that cannot be written.
     """
     if network.style != "quantised":
         raise FalconetError("only a quantised network is exported; quantise it first")
+    if labels and isinstance(network, Detector):
+        raise FalconetError("labels: a detector has its own; leave them out")
+    if labels and len(labels) != network.config.classes:
+        raise FalconetError(f"labels: there are {len(labels)} for {network.config.classes} "
+                            "classes; give one a class, or none")
     network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
     config = network.config
     if isinstance(network, Detector):
@@ -105,5 +115,8 @@ def export(
     model.graph.name = str(meta["model"])
     set_meta(model, meta)
     if path is not None:
-        onnx.save(model, str(path))
+        try:
+            onnx.save(model, str(path))
+        except OSError as e:
+            raise FalconetError(f"{path}: {e.strerror}; choose another place") from None
     return model
