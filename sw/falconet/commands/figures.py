@@ -32,7 +32,7 @@ def _photographs(count: int, program: Program) -> dict[str, Any]:
     from falconet_models.data import SCENES, test_images
 
     if program.header["model"] in SCENES:
-        return test_images(program.header["model"])
+        return dict(test_images(program.header["model"]))
     kind = (program.header.get("meta", {}).get("postprocess") or {}).get("kind")
     images = test_images("retinaface" if kind == "detection" else "classification")
     return dict(list(images.items())[:count])

@@ -126,5 +126,37 @@ def distillation(
          "falconet study distillation TEACHER", as_json)
 
 
+@group.command()
+def run(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run of the digits.")],
+    rtl: Annotated[int, typer.Option(min=1, help="Images on the RTL.")] = 50,
+    page: Page = None, as_json: Json = False,
+) -> None:
+    """One run judged in every form: float, fake-quantised, golden model, RTL."""
+    rows, found = [], {}
+    for device, images in (("float", None), ("fakequant", None), ("golden", None),
+                           ("golden", rtl), ("rtl", rtl)):
+        limit = [] if images is None else ["--images", str(images)]
+        judged = json.loads(_falconet("eval", str(folder), "--device", device, "--json", *limit))
+        found[device, images] = judged
+        rows.append({
+            "network": device, "images (test)": str(judged["images"]),
+            "mAP@0.5": f"{judged['map50']:.4f}", "mAP@0.5:0.95": f"{judged['map50_95']:.4f}",
+            "F1": f"{judged['f1']:.3f}",
+            "cycles an image": f"{judged['facts']['cycles per image']:,}" if device == "rtl"
+            else "-"})
+    same = ("map50", "map50_95", "classes", "confusion")
+    if any(found["golden", rtl][k] != found["rtl", rtl][k] for k in same):
+        raise FalconetError(f"{folder}: RTL and golden model are judged otherwise; run 'falconet "
+                            "compare' to find the instruction")
+    spent: dict[str, float] = {}
+    for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        spent[row["phase"]] = spent.get(row["phase"], 0.0) + row["seconds"] / 60
+    minutes = " and ".join(f"{v:.1f} min {k}" for k, v in spent.items())
+    show(rows, page, f"study run {folder.name}", f"Run {folder.name}: {minutes}",
+         f"falconet study run {folder.name}", as_json)
+
+
 def register(app: typer.Typer) -> None:
     app.add_typer(group, name="study")

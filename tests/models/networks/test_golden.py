@@ -252,7 +252,7 @@ def test_boxes_are_those_of_host_and_machine(case: str) -> None:
     device.run({"input": x})
     values = {}
     for name, tensor in outputs(network).items():
-        scale = float(limit(network.get_submodule(name))) / 128
+        scale = float(limit(network.get_submodule(name)).detach()) / 128
         values[tensor] = device.tensor(tensor).astype(np.float64) * scale
     maps = [{part: torch.from_numpy(values[n])[None] for n, i, part in network.outputs()
              if i == level} for level in range(len(network.config.levels))]

@@ -95,7 +95,7 @@ def test_the_digits_of_the_zoo(capsys, tmp_path):
     """The committed network sees; the machine's RTL gives what the golden model gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        golden = judged(capsys, "digits", "--device", "golden", "--images", "60", "--out",
+        golden = judged(capsys, "digits", "--device", "golden", "--images", "30", "--out",
                         tmp_path / "g")
     assert golden["map50"] > 0.85
     few = [judged(capsys, "digits", "--device", device, "--preset", "tiny", "--images", "3",
