@@ -1,9 +1,8 @@
 """MobileNetV2 on ImageNet after training: Brevitas's quantisation against onnxruntime's.
 
 Both get the calibration photographs of :mod:`falconet_models.data` and are judged on its test
-photographs, in onnxruntime on the exported files, against the float network of the zoo::
-
-    python -m falconet_models.networks.imagenet --out mobilenetv2.onnx --markdown PAGE
+photographs, in onnxruntime on the exported files, against the float network of the zoo;
+``falconet study imagenet`` prints the table.
 
 onnxruntime's figures are those of ``quantize_static`` (QDQ, weights int8 per channel, activations
 uint8) with each of its ways to choose a range. Takes a minute and a half.
@@ -11,8 +10,7 @@ uint8) with each of its ways to choose a range. Takes a minute and a half.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -42,7 +40,7 @@ from falconet_models.networks.quantize import quantise
 from falconet_models.preprocess import to_tensor
 from falconet_models.reference import Reference, snr_db
 
-__all__ = ["METHODS", "by_brevitas", "by_onnxruntime", "calibration", "compare", "main"]
+__all__ = ["METHODS", "by_brevitas", "by_onnxruntime", "calibration", "compare", "models"]
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile,
@@ -111,44 +109,11 @@ def compare(models: dict[str, onnx.ModelProto]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of :func:`compare` in Markdown."""
-    heads = ["quantised by", "top-1 as float", *(f"{k}, dB" for k in rows[0]["snr"]), "all, dB"]
-    lines = [heads, ["---"] * len(heads), *(
-        [r["model"], f"{r['same']} of {r['of']}", *(f"{v:.1f}" for v in r["snr"].values()),
-         f"{r['pooled']:.1f}"] for r in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def put_section(page: Path, key: str, text: str) -> None:
-    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``."""
-    begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
-    old = page.read_text(encoding="utf-8") if page.exists() else f"{begin}\n{end}\n"
-    if begin not in old:
-        old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
-    before, _, rest = old.partition(begin)
-    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--markdown", type=Path, help="page to put the table into")
-    parser.add_argument("--out", type=Path, help="where to write the network by Brevitas")
-    options = parser.parse_args(arguments)
-    samples = calibration()
-    makers: dict[str, Callable[[], onnx.ModelProto]] = {
-        "Brevitas": lambda: by_brevitas(samples),
-        "Brevitas, biases not corrected": lambda: by_brevitas(samples, corrected=False),
-        **{f"onnxruntime, {m}": lambda m=m: by_onnxruntime(samples, m)  # type: ignore[misc]
-           for m in METHODS}}
-    models = {name: make() for name, make in makers.items()}
-    if options.out is not None:
-        onnx.save(models["Brevitas"], str(options.out))
-    text = table(compare(models))
-    print(text)
-    if options.markdown is not None:
-        put_section(options.markdown, "imagenet", text)
-
-
-if __name__ == "__main__":
-    main()
+def models(count: int = 32) -> dict[str, onnx.ModelProto]:
+    """All that are compared, by name, each quantised on ``count`` photographs."""
+    samples = calibration(count)
+    return {
+        "Brevitas": by_brevitas(samples),
+        "Brevitas, biases not corrected": by_brevitas(samples, corrected=False),
+        **{f"onnxruntime, {m}": by_onnxruntime(samples, m) for m in METHODS},
+    }

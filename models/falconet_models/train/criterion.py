@@ -71,8 +71,8 @@ class Criterion(nn.Module):
         terms = {"loss_class": self.recipe.classes.weight / total
                  * self._classes(raw, batch, found, positive, ignored)}
         truth = torch.cat([b[a.index[a.positive]] for a, b in zip(found, batch.boxes)])
-        self_box = self.box(boxes[positive], truth)
-        terms["loss_box"] = self.recipe.boxes.weight / total * self_box.sum()
+        loss = self.box(boxes[positive], truth)
+        terms["loss_box"] = self.recipe.boxes.weight / total * loss.sum()
         if raw.objectness is not None:
             target = torch.stack([a.iou for a in found]) if self.recipe.classes.quality \
                 else positive.float()

@@ -45,6 +45,8 @@ def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
     """Train by ``recipe`` on the digits and judge on their test split; kept."""
     import yaml
 
+    from falconet_models.train.progress import read_history
+
     folder = FOLDER / name
     kept, config = folder / "result.json", FOLDER / f"{name}.yaml"
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -58,8 +60,7 @@ def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
     for device in ("float", "fakequant"):
         judged = json.loads(_falconet("eval", str(folder), "--device", device, "--json"))
         result |= {f"{device} {key}": judged[key] for key in ("map50", "map50_95")}
-    rows = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-    result["minutes"] = sum(json.loads(row)["seconds"] for row in rows) / 60
+    result["minutes"] = sum(row["seconds"] for row in read_history(folder)) / 60
     kept.write_text(json.dumps(result) + "\n", encoding="utf-8")
     status.print(f"  {name}: mAP@0.5 {result['fakequant map50']:.4f}", markup=False)
     return result
@@ -127,12 +128,26 @@ def distillation(
 
 
 @group.command()
+def imagenet(page: Page = None, as_json: Json = False) -> None:
+    """MobileNetV2 by Brevitas after training, against onnxruntime's own quantisation."""
+    from falconet_models.networks.imagenet import compare, models
+
+    rows = [{"quantised by": r["model"], "top-1 as float": f"{r['same']} of {r['of']}",
+             **{f"{k}, dB": f"{v:.1f}" for k, v in r["snr"].items()},
+             "all, dB": f"{r['pooled']:.1f}"} for r in compare(models())]
+    show(rows, page, "study imagenet", "MobileNetV2, ImageNet: SNR of the logits",
+         "falconet study imagenet", as_json)
+
+
+@group.command()
 def run(
     folder: Annotated[Path, typer.Argument(help="Folder of a run of the digits.")],
     rtl: Annotated[int, typer.Option(min=1, help="Images on the RTL.")] = 50,
     page: Page = None, as_json: Json = False,
 ) -> None:
     """One run judged in every form: float, fake-quantised, golden model, RTL."""
+    from falconet_models.train.progress import read_history
+
     rows, found = [], {}
     for device, images in (("float", None), ("fakequant", None), ("golden", None),
                            ("golden", rtl), ("rtl", rtl)):
@@ -150,8 +165,7 @@ def run(
         raise FalconetError(f"{folder}: RTL and golden model are judged otherwise; run 'falconet "
                             "compare' to find the instruction")
     spent: dict[str, float] = {}
-    for line in (folder / "history.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_history(folder):
         spent[row["phase"]] = spent.get(row["phase"], 0.0) + row["seconds"] / 60
     minutes = " and ".join(f"{v:.1f} min {k}" for k, v in spent.items())
     show(rows, page, f"study run {folder.name}", f"Run {folder.name}: {minutes}",

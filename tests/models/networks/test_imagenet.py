@@ -83,12 +83,3 @@ def test_int8_by_brevitas_knows_the_photographs_on_the_machine_too(weights):
         chance = np.exp(wanted.max()) / np.exp(wanted).sum()
         assert chance < 0.5 or logits.argmax() == wanted.argmax(), name
         assert snr_db(wanted, logits) >= ours["snr"][name] - 3, name
-
-
-def test_the_page_keeps_what_stands_around_the_table(tmp_path):
-    page = tmp_path / "page.md"
-    imagenet.put_section(page, "imagenet", "first")
-    page.write_text(f"before\n{page.read_text()}after\n")
-    imagenet.put_section(page, "imagenet", "second")
-    assert page.read_text() == (
-        "before\n<!-- begin imagenet -->\nsecond\n<!-- end imagenet -->\nafter\n")
