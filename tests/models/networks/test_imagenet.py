@@ -61,12 +61,11 @@ def test_other_networks_have_no_weights(backbone):
 
 def test_int8_by_brevitas_knows_the_photographs_on_the_machine_too(weights):
     """Few photographs and no bias correction, to be quick. With all of it, beside onnxruntime's
-    own quantisation: ``python -m falconet_models.networks.imagenet``."""
+    own quantisation: ``falconet study imagenet``."""
     samples = imagenet.calibration(6)
     model = imagenet.by_brevitas(samples, corrected=False)
     ours, other = imagenet.compare({
         "Brevitas": model, "onnxruntime": imagenet.by_onnxruntime(samples[:1], "minmax")})
-    print(imagenet.table([ours, other]))
     assert ours["same"] >= 4 and min(ours["snr"].values()) >= 12
     assert min(other["snr"].values()) > 0
     assert ours["pooled"] == pytest.approx(np.mean([*ours["snr"].values()]), abs=3)
