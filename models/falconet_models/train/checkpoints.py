@@ -12,10 +12,15 @@ import torch
 from falconet.isa import FalconetError
 from falconet_models.networks.detector import Detector, DetectorConfig
 
-__all__ = ["BEST", "FLOAT", "LAST", "QUANTISED", "load", "load_detector", "save", "save_detector"]
+__all__ = [
+    "BEST", "CALIBRATED", "FLOAT", "LAST", "QUANTISED", "load", "load_detector", "save",
+    "save_detector",
+]
 
 LAST, FLOAT, QUANTISED = "last.pt", "float.pt", "quantised.pt"
 """In a run's folder: all that is needed to go on, the best float network, the best int8 one."""
+CALIBRATED = "calibrated.pt"
+"""What quantised training begins with."""
 BEST = {"float": FLOAT, "quantised": QUANTISED}
 _FORM = 1
 

@@ -36,7 +36,7 @@ from falconet_models.train.criterion import Criterion, shared
 from falconet_models.train.distil import Student, Teacher
 from falconet_models.train.predict import normalise, predict
 from falconet_models.train.progress import Diary, read_history
-from falconet_models.train.recipe import Recipe
+from falconet_models.train.recipe import Distil, Recipe
 
 __all__ = ["Trainer", "average", "together"]
 
@@ -183,9 +183,7 @@ class Trainer:
         rows = read_history(self.folder)
         return {
             "folder": str(self.folder),
-            **{name: max((r for r in rows if r["phase"] == name and "map50" in r),
-                         key=lambda r: (r["map50_95"], r["map50"]), default=None)
-               for name in _PHASES},
+            **{name: _best(rows, name) for name in _PHASES},
             "seconds": sum(r["seconds"] for r in rows),
         }
 
@@ -242,7 +240,10 @@ class Trainer:
     def _run_phase(self, name: str) -> None:
         phase, detector = self._begin(name)
         recipe = self.recipe
-        teacher = Teacher(recipe.distil, detector) if recipe.distil.teacher else None
+        wishes = recipe.distil
+        if name == "quantised" and recipe.quantise.teach and not wishes.teacher:
+            wishes = Distil(teacher=str(self.folder), soft=recipe.quantise.teach)
+        teacher = Teacher(wishes, detector) if wishes.teacher else None
         student = Student(detector, teacher).to(self.device, memory_format=torch.channels_last)
         order = self.batches.batch_sampler
         order.start(0)
@@ -276,6 +277,12 @@ class Trainer:
                             bar)
         phase.ended = True
         keep.save()
+        start = next((r for r in self.diary.rows if _is_start(r)), None)
+        if name == "quantised" and phase.epochs and start and phase.best < _score(start):
+            self.diary.say(
+                f"quantised training ends below its start, {start['map50']:.4f} and "
+                f"{start['map50_95']:.4f}: {checkpoints.CALIBRATED} has that; or lower "
+                "'quantise.rate'")
         if self.world > 1:
             dist.barrier()  # the next phase reads what the first process wrote
 
@@ -311,7 +318,7 @@ class Trainer:
         epoch, phase.epoch, phase.done, phase.sums = phase.epoch, phase.epoch + 1, 0, {}
         row = {"lr": rate, **means}
         last = phase.epoch == phase.epochs
-        if last or phase.epoch % recipe.judge_every == 0:
+        if last or phase.name == "quantised" or phase.epoch % recipe.judge_every == 0:
             self._judge(phase, ema.module, row, epoch, began)
         else:
             self._note(phase, row, epoch, began)
@@ -368,12 +375,16 @@ class Trainer:
         if not np.isfinite(map50):
             raise FalconetError("no image of the validation split has an object; nothing can be "
                                 "judged on it")
-        if map50 + map50_95 > phase.best:
-            phase.best, phase.best_epoch = map50 + map50_95, epoch
-            if self.rank == 0:
-                checkpoints.save_detector(
-                    self.folder / checkpoints.BEST[phase.name], detector,
-                    {"epoch": epoch, "map50": map50, "map50_95": map50_95})
+        file = checkpoints.BEST[phase.name]
+        if phase.name == "quantised" and epoch < 0 and phase.epochs:
+            file = checkpoints.CALIBRATED
+        elif _score(row) > phase.best:
+            phase.best, phase.best_epoch = _score(row), epoch
+        else:
+            file = ""
+        if file and self.rank == 0:
+            checkpoints.save_detector(self.folder / file, detector,
+                                      {"epoch": epoch, "map50": map50, "map50_95": map50_95})
         self._note(phase, row, epoch, began)
 
     def _note(self, phase: _Phase, row: dict[str, Any], epoch: int, began: float) -> None:
@@ -381,6 +392,21 @@ class Trainer:
         phase.seconds = 0.0
         self.diary.add({"epoch": epoch, "phase": phase.name, "seconds": seconds, **row},
                        phase.epochs)
+
+
+def _score(row: dict[str, Any]) -> float:
+    return float(row["map50"] + row["map50_95"])
+
+
+def _is_start(row: dict[str, Any]) -> bool:
+    """Whether this is the network that quantised training begins with."""
+    return row["phase"] == "quantised" and row["epoch"] < 0
+
+
+def _best(rows: list[dict[str, Any]], phase: str) -> dict[str, Any] | None:
+    """The row of the network that was kept of a phase."""
+    own = [r for r in rows if r["phase"] == phase and "map50" in r]
+    return max([r for r in own if not _is_start(r)] or own, key=_score, default=None)
 
 
 @dataclass

@@ -98,11 +98,15 @@ class Quantise:
         Learning rate at the beginning.
     images:
         For calibration, from the training images, not augmented.
+    teach:
+        Weight of the float network's own class scores as soft targets; not if there is a teacher
+        already (:class:`Distil`).
     """
 
     epochs: int = 10
-    rate: float = 5e-4
+    rate: float = 1e-4
     images: int = 256
+    teach: float = 0.0
     __pydantic_config__ = _STRICT
 
 

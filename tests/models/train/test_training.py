@@ -18,7 +18,7 @@ from tiny_training import BASE, TRAIN, VAL, recipe
 
 from falconet.isa import FalconetError
 from falconet_models.datasets import write_coco
-from falconet_models.train import checkpoints
+from falconet_models.train import checkpoints, loop
 from falconet_models.train.loop import Trainer
 from falconet_models.train.progress import read_history
 
@@ -64,6 +64,27 @@ def test_a_run_leaves_all_that_is_needed(whole):
     for style in ("float", "quantised"):
         detector, about = checkpoints.load_detector(folder, style)
         assert detector.style == style and about["map50"] == made[style]["map50"]
+    assert about["epoch"] == 0
+    assert checkpoints.load_detector(folder / checkpoints.CALIBRATED)[1]["epoch"] == -1
+
+
+@pytest.mark.parametrize("trained", [0.4, 0.6])
+def test_it_is_said_if_quantised_training_ends_below_its_start(
+        tmp_path, capsys, monkeypatch, trained):
+    judged = iter([(0.1, 0.1), (0.5, 0.3), (trained, 0.3)])
+    monkeypatch.setattr(loop, "mean_ap", lambda *_: next(judged))
+    made = Trainer(recipe(epochs=1), TRAIN, VAL, tmp_path / "run").run()
+    assert (made["quantised"]["epoch"], made["quantised"]["map50"]) == (0, trained)
+    said = "calibrated.pt has that" in " ".join(capsys.readouterr().err.split())
+    assert said == (trained < 0.5)
+
+
+def test_the_float_network_teaches_the_quantised_one(tmp_path):
+    made = recipe(quantise={"epochs": 1, "rate": 1e-4, "images": 16, "teach": 1.0})
+    Trainer(made, TRAIN, VAL, tmp_path / "run").run()
+    rows = [r for r in read_history(tmp_path / "run") if "loss" in r]
+    assert [r["phase"] for r in rows if r.get("loss_soft", 0) > 0] == ["quantised"]
+    assert {r["phase"] for r in rows} == {"float", "quantised"}
 
 
 @pytest.mark.parametrize("after", [2, 7])
