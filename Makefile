@@ -15,12 +15,13 @@ TRAINS := $(VENV)/.trains
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --ignore=tests/board
 
-.PHONY: help setup sim test check cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
+.PHONY: help setup sim test check coverage cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
 	@echo 'make test      the test-suite'
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
+	@echo 'make coverage  lines and toggles of the RTL, values of the fields of instructions'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
 	@echo 'make formal    proofs of the overlap test (docs/formal.md)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
@@ -80,6 +81,9 @@ check: $(TRAINS)
 	@echo 'check: mypy';      $(RUN) mypy
 	@echo 'check: docs';      $(RUN) python -m falconet.isa.docs --check
 	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(FAST)
+
+coverage: $(READY)
+	@$(RUN) python tests/coverage --markdown docs/testing.md
 
 cosim: $(READY)
 	@$(RUN) pytest -v tests/cocotb

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from falconet.isa import Arch, Engine, FalconetError, build_folder
 
-__all__ = ["build_library", "cached_verilog", "machine_library", "source_key"]
+__all__ = [
+    "build_library", "cached_verilog", "machine_library", "machine_verilog", "source_key",
+]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR_FLAGS = (
@@ -30,8 +32,9 @@ VERILATOR_FLAGS = (
 )
 # With -O2 the compiler takes twice as long, and the machine is not faster.
 COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-strict-aliasing", "-w", "-O1",
-                  "-DVM_TRACE=0", "-DVM_COVERAGE=0")
+                  "-DVM_TRACE=0")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+COVERAGE_FLAGS = ("--coverage-line", "--coverage-toggle")
 
 
 def _digest(*parts: bytes | str) -> str:
@@ -99,7 +102,7 @@ def _say(text: str) -> None:
 
 def build_library(
     verilog: Path, name: str, *, lanes: int, trace: bool, around: Path | None = None,
-    top: str | None = None, harness: Path = HARNESS,
+    top: str | None = None, harness: Path = HARNESS, coverage: bool = False,
 ) -> Path:
     """The shared library of a design and its harness, built if need be.
 
@@ -115,6 +118,8 @@ def build_library(
         Lanes of the machine, and whether it has the trace port.
     harness:
         C++ around it; the default one is for the ports of ``falconet_hw.top``.
+    coverage:
+        Count lines and toggles; several times slower.
 
     Raises
     ------
@@ -125,12 +130,13 @@ def build_library(
     compiler = _compiler()
     defines = (
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
-        f"-DFALCONET_TRACE={int(trace)}",
+        f"-DFALCONET_TRACE={int(trace)}", f"-DVM_COVERAGE={int(coverage)}",
     )
+    flags = (*VERILATOR_FLAGS, *(COVERAGE_FLAGS if coverage else ()))
     key = _digest(
         verilog.read_bytes(), around.read_bytes() if around else b"", top or "",
         harness.read_bytes(), version, compiler, _processor(),
-        *VERILATOR_FLAGS, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
+        *flags, *COMPILER_FLAGS, *defines, Path(__file__).read_bytes(),
     )
     folder = build_folder() / "rtl" / f"{name}-{key}"
     library = folder / "machine.so"
@@ -144,28 +150,30 @@ def build_library(
         log = folder / "build.log"
         _say(f"building the simulated machine '{name}' (once; a minute or two)")
         _run(
-            [str(root / "bin" / "verilator_bin"), *VERILATOR_FLAGS, "-Mdir", str(folder / "cpp"),
+            [str(root / "bin" / "verilator_bin"), *flags, "-Mdir", str(folder / "cpp"),
              *(("--top-module", top) if top else ()), *([str(around)] if around else ()),
              str(verilog)],
             log, "Verilator", VERILATOR_ROOT=str(root),
         )
-        _compile(compiler, root / "include", folder, harness, defines, log)
+        _compile(compiler, root / "include", folder, harness, defines, log, coverage)
         shutil.rmtree(folder / "cpp", ignore_errors=True)
     return library
 
 
-def _runtime(compiler: str, include: Path) -> list[str]:
+def _runtime(compiler: str, include: Path, coverage: bool) -> list[str]:
     """The objects of Verilator's library, compiled if need be."""
-    key = _digest(str(include), _version("verilator"), compiler, _processor(), *COMPILER_FLAGS)
+    flags = (*COMPILER_FLAGS, f"-DVM_COVERAGE={int(coverage)}")
+    sources = (*RUNTIME, "verilated_cov.cpp") if coverage else RUNTIME
+    key = _digest(str(include), _version("verilator"), compiler, _processor(), *flags, *sources)
     folder = build_folder() / "rtl" / f"runtime-{key}"
-    objects = [folder / f"{Path(name).stem}.o" for name in RUNTIME]
+    objects = [folder / f"{Path(name).stem}.o" for name in sources]
     with _locked(folder.with_suffix(".lock")):
         folder.mkdir(exist_ok=True)
-        for name, target in zip(RUNTIME, objects):
+        for name, target in zip(sources, objects):
             if not target.exists():
                 _say(f"compiling Verilator's {name}")
                 part = target.with_suffix(".part")
-                _run([compiler, *COMPILER_FLAGS, f"-I{include}", f"-I{include / 'vltstd'}", "-c",
+                _run([compiler, *flags, f"-I{include}", f"-I{include / 'vltstd'}", "-c",
                       str(include / name), "-o", str(part)], folder / "build.log", "the compiler")
                 part.replace(target)
     return [str(path) for path in objects]
@@ -173,9 +181,10 @@ def _runtime(compiler: str, include: Path) -> list[str]:
 
 def _compile(
     compiler: str, include: Path, folder: Path, harness: Path, defines: tuple[str, ...], log: Path,
+    coverage: bool,
 ) -> None:
     """Compile model and harness; the library appears all at once."""
-    cpp, objects = folder / "cpp", _runtime(compiler, include)
+    cpp, objects = folder / "cpp", _runtime(compiler, include, coverage)
     flags = [*COMPILER_FLAGS, *defines, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{cpp}"]
     sources = [*sorted(cpp.glob("*.cpp")), harness]
     for i, source in enumerate(sources):
@@ -214,12 +223,16 @@ def cached_verilog(name: str, key: str, write: Callable[[Path], None]) -> Path:
     return path
 
 
-def machine_library(arch: Arch) -> Path:
-    """The library of ``falconet_hw``'s machine, with trace; Verilog is written if need be."""
+def machine_verilog(arch: Arch) -> Path:
+    """The Verilog of ``falconet_hw``'s machine, with trace; written if need be."""
     def write(path: Path) -> None:
         from falconet_hw.verilog import write_verilog
 
         write_verilog(arch, path, trace=True)
 
-    verilog = cached_verilog(arch.name, source_key(f"{arch.hash:08x}"), write)
-    return build_library(verilog, arch.name, lanes=arch.lanes, trace=True)
+    return cached_verilog(arch.name, source_key(f"{arch.hash:08x}"), write)
+
+
+def machine_library(arch: Arch) -> Path:
+    """The library of ``falconet_hw``'s machine, with trace; built if need be."""
+    return build_library(machine_verilog(arch), arch.name, lanes=arch.lanes, trace=True)

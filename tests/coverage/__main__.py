@@ -1,0 +1,139 @@
+"""``python tests/coverage``: coverage of the RTL and of the instructions' fields, as tables.
+
+Random programs, networks and detection heads run on the RTL of ``tiny``, built for coverage, and
+must give the bytes of the instruction-set simulator; then each way to be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fields import Seen
+from heads import random_head
+from networks import retinaface, zoo_of_operators
+from programs import Assembler, detection_program, random_inputs, random_program
+
+from falconet.commands.console import working
+from falconet.commands.pages import show
+from falconet.compiler import compile_graph
+from falconet.isa import (
+    FalconetError,
+    Load,
+    Program,
+    Segment,
+    Store,
+    Suppression,
+    preset,
+)
+from falconet_sim.coverage import by_component, covered_library, read_points, write_points
+from falconet_sim.hazards import required_waits
+from falconet_sim.iss import IssDevice
+from falconet_sim.rtl import RtlDevice
+
+TINY = preset("tiny")
+MODES = [mode.name.lower() for mode in Suppression]
+FILE = Path("build/coverage/tiny.dat")
+Case = tuple[Program, dict[str, np.ndarray]]
+
+
+def good(programs: int) -> Iterator[Case]:
+    """Programs that end, each engine running as far ahead as it may."""
+    for seed in range(programs):
+        serial = random_program(TINY, seed, 20)
+        inputs = random_inputs(serial, seed)
+        yield random_program(TINY, seed, 20, waits=required_waits(serial, inputs)), inputs
+    for seed in range(programs // 4):
+        rng = np.random.default_rng(seed)
+        detect, tensors = random_head(rng, TINY, levels=1 + seed % 3, points=5 * (seed % 2),
+                                      objectness=bool(seed & 2), mode=MODES[seed % len(MODES)])
+        yield detection_program(TINY, detect, tensors)
+    for graph in (zoo_of_operators(), zoo_of_operators(3, 28), retinaface(size=32)):
+        program = compile_graph(graph, TINY)
+        yield program, random_inputs(program)
+
+
+def bad() -> Iterator[tuple[Program, str]]:
+    """Programs that are stopped, and by what."""
+    def of(*instructions: Load | Store) -> Program:
+        asm = Assembler(TINY, serial=False)
+        asm.segments.update(input=256, output=256)
+        for ins in instructions:
+            asm.add(ins)
+        return asm.program()
+
+    load = Load(segment=Segment.INPUT, run=4)
+    yield of(load, Load(segment=Segment.WORK)), "WINDOW"
+    yield of(load, Store(segment=Segment.INPUT)), "WINDOW"
+    endless = of(load)
+    endless.header["instructions"] = 1
+    yield endless, "NO_END"
+    unknown = of(load, load)
+    unknown.code = unknown.code[:64] + b"\xfe" + unknown.code[65:]
+    yield unknown, "OPCODE"
+    yield of(load, Store(segment=Segment.OUTPUT, wait_load=2)), "did not end in time"
+
+
+def run(programs: int) -> tuple[RtlDevice, Seen]:
+    library, seen = covered_library(TINY), Seen()
+    device = RtlDevice(TINY, library=library, memory_bytes=8 << 20, stall_cycles=20_000)
+    cases = list(good(programs))
+    with working(f"{len(cases)} programs") as step:
+        for i, (program, inputs) in enumerate(cases):
+            step.share(i / len(cases))
+            want = IssDevice(program).run(inputs).outputs
+            device.load(program)
+            found = device.run(inputs).outputs
+            for name, value in want.items():
+                if not np.array_equal(found[name], value):
+                    raise FalconetError(f"{name} differs; falconet compare finds the instruction")
+            seen.add(program.instructions())
+    for program, why in bad():
+        device.load(program)
+        try:
+            device.run({})
+        except FalconetError as e:
+            if why not in str(e):
+                raise
+        else:
+            raise FalconetError(f"a program that {why} should have stopped has ended well")
+    return device, seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--programs", type=int, default=100)
+    parser.add_argument("--markdown", type=Path, help="put the tables into this page")
+    parser.add_argument("--missed", metavar="COMPONENT",
+                        help="list the points of a component that nothing used")
+    options = parser.parse_args()
+    _device, seen = run(options.programs)  # the counts live as long as the device
+    write_points(covered_library(TINY), FILE)
+    counts = by_component(read_points(FILE))
+    everything = by_component(read_points(FILE), 0)["top"]
+    rows = [
+        {"component": name, **{
+            heading: f"{c.used[kind]:,} of {c.total[kind]:,}, {c.share(kind):.1%}"
+            for kind, heading in (("lines", "lines and branches"), ("toggles", "toggles"))}}
+        for name, c in {**counts, "all": everything}.items()]
+    show(rows, options.markdown, "coverage rtl", "Coverage of the RTL, tiny",
+         "make coverage", False)
+    show(seen.rows(), options.markdown, "coverage fields",
+         "Coverage of the instructions' fields", "make coverage", False)
+    if options.missed:
+        for p in read_points(FILE):
+            if not p.count and p.component.removeprefix("machine.").startswith(options.missed):
+                print(f"{p.component}: {p.name} (line {p.line} of the Verilog)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FalconetError as e:
+        sys.exit(f"coverage: {e}")

@@ -1,0 +1,30 @@
+"""Bins are whole, and what was seen is counted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from falconet.isa import Field, Load, instruction_classes
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fields import Seen, bins
+
+
+@pytest.mark.parametrize("field", [f for c in instruction_classes() for f in c.layout],
+                         ids=lambda f: f"{f.name}-{f.width}")
+def test_bins_cover_every_value_once(field: Field) -> None:
+    ranges = bins(field)
+    assert ranges[0][0] == field.lo and ranges[-1][1] == field.hi
+    assert all(a[1] + 1 == b[0] for a, b in zip(ranges, ranges[1:]))
+
+
+def test_what_was_seen_is_not_missed() -> None:
+    seen, offset = Seen(), next(f for f in Load.layout if f.name == "offset")
+    before = len(seen.missed("LOAD", offset))
+    seen.add([Load(offset=0, run=1), Load(offset=1, run=1), Load(offset=77, run=1)])
+    missed = seen.missed("LOAD", offset)
+    assert len(missed) == before - 3 == 1 and missed[0] == (offset.hi, offset.hi)
