@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from same import same_detections
@@ -21,6 +22,16 @@ def board(arch: Arch) -> RtlDevice:
     return RtlDevice(arch, timeout=300)
 
 
+def _kept(program: Program, inputs: dict[str, np.ndarray], folder: Path = Path("build/failures")
+          ) -> str:
+    """Save a case on which devices part; the command that shows where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / program.header["model"]
+    program.save(f"{stem}.flc")
+    np.savez(f"{stem}.npz", **inputs)
+    return (f"see where: falconet compare {stem}.flc --image {stem}.npz --waveform {stem}.vcd")
+
+
 def run_all(
     program: Program, inputs: dict[str, np.ndarray], options: Options | None = None,
 ) -> RunResult:
@@ -34,6 +45,7 @@ def run_all(
         assert result.outputs.keys() == expected.outputs.keys()
         for output, value in expected.outputs.items():
             different = np.argwhere(result.outputs[output] != value)
-            assert not len(different), f"{name}: {output} differs first at {different[0]}"
+            assert not len(different), (
+                f"{name}: {output} differs first at {different[0]}; {_kept(program, inputs)}")
         same_detections(name, result.detections, expected.detections)
     return found["rtl"]

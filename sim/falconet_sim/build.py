@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -31,10 +32,27 @@ VERILATOR_FLAGS = (
     "--x-assign", "fast", "--x-initial", "fast", "--noassert",
 )
 # With -O2 the compiler takes twice as long, and the machine is not faster.
-COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-strict-aliasing", "-w", "-O1",
-                  "-DVM_TRACE=0")
+COMPILER_FLAGS = ("-std=c++17", "-fPIC", "-march=native", "-fno-strict-aliasing", "-w", "-O1")
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
-COVERAGE_FLAGS = ("--coverage-line", "--coverage-toggle")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a library can do besides running: flags for Verilator and the compiler, more files."""
+
+    verilator: tuple[str, ...] = ()
+    compiler: tuple[str, ...] = ("-DVM_TRACE=0", "-DVM_COVERAGE=0")
+    runtime: tuple[str, ...] = ()
+
+
+KINDS = {
+    "": _Kind(),
+    "coverage": _Kind(("--coverage-line", "--coverage-toggle"),
+                      ("-DVM_TRACE=0", "-DVM_COVERAGE=1"), ("verilated_cov.cpp",)),
+    # It runs thousands of cycles, not millions: what counts is how soon it is built.
+    "waveform": _Kind(("--trace-vcd",), ("-DVM_TRACE=1", "-DVM_TRACE_VCD=1", "-DVM_COVERAGE=0",
+                                         "-O0"), ("verilated_vcd_c.cpp",)),
+}
 
 
 def _digest(*parts: bytes | str) -> str:
@@ -102,7 +120,7 @@ def _say(text: str) -> None:
 
 def build_library(
     verilog: Path, name: str, *, lanes: int, trace: bool, around: Path | None = None,
-    top: str | None = None, harness: Path = HARNESS, coverage: bool = False,
+    top: str | None = None, harness: Path = HARNESS, kind: str = "",
 ) -> Path:
     """The shared library of a design and its harness, built if need be.
 
@@ -118,8 +136,8 @@ def build_library(
         Lanes of the machine, and whether it has the trace port.
     harness:
         C++ around it; the default one is for the ports of ``falconet_hw.top``.
-    coverage:
-        Count lines and toggles; several times slower.
+    kind:
+        "coverage": counts lines and toggles; "waveform": can draw. Both are many times slower.
 
     Raises
     ------
@@ -130,9 +148,10 @@ def build_library(
     compiler = _compiler()
     defines = (
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
-        f"-DFALCONET_TRACE={int(trace)}", f"-DVM_COVERAGE={int(coverage)}",
+        f"-DFALCONET_TRACE={int(trace)}", *KINDS[kind].compiler,
     )
-    flags = (*VERILATOR_FLAGS, *(COVERAGE_FLAGS if coverage else ()))
+    flags = (*VERILATOR_FLAGS, *KINDS[kind].verilator)
+    name = f"{name}-{kind}" if kind else name
     key = _digest(
         verilog.read_bytes(), around.read_bytes() if around else b"", top or "",
         harness.read_bytes(), version, compiler, _processor(),
@@ -155,15 +174,15 @@ def build_library(
              str(verilog)],
             log, "Verilator", VERILATOR_ROOT=str(root),
         )
-        _compile(compiler, root / "include", folder, harness, defines, log, coverage)
+        _compile(compiler, root / "include", folder, harness, defines, log, kind)
         shutil.rmtree(folder / "cpp", ignore_errors=True)
     return library
 
 
-def _runtime(compiler: str, include: Path, coverage: bool) -> list[str]:
+def _runtime(compiler: str, include: Path, kind: str) -> list[str]:
     """The objects of Verilator's library, compiled if need be."""
-    flags = (*COMPILER_FLAGS, f"-DVM_COVERAGE={int(coverage)}")
-    sources = (*RUNTIME, "verilated_cov.cpp") if coverage else RUNTIME
+    flags = (*COMPILER_FLAGS, *KINDS[kind].compiler)
+    sources = (*RUNTIME, *KINDS[kind].runtime)
     key = _digest(str(include), _version("verilator"), compiler, _processor(), *flags, *sources)
     folder = build_folder() / "rtl" / f"runtime-{key}"
     objects = [folder / f"{Path(name).stem}.o" for name in sources]
@@ -181,10 +200,10 @@ def _runtime(compiler: str, include: Path, coverage: bool) -> list[str]:
 
 def _compile(
     compiler: str, include: Path, folder: Path, harness: Path, defines: tuple[str, ...], log: Path,
-    coverage: bool,
+    kind: str,
 ) -> None:
     """Compile model and harness; the library appears all at once."""
-    cpp, objects = folder / "cpp", _runtime(compiler, include, coverage)
+    cpp, objects = folder / "cpp", _runtime(compiler, include, kind)
     flags = [*COMPILER_FLAGS, *defines, f"-I{include}", f"-I{include / 'vltstd'}", f"-I{cpp}"]
     sources = [*sorted(cpp.glob("*.cpp")), harness]
     for i, source in enumerate(sources):
@@ -233,6 +252,6 @@ def machine_verilog(arch: Arch) -> Path:
     return cached_verilog(arch.name, source_key(f"{arch.hash:08x}"), write)
 
 
-def machine_library(arch: Arch) -> Path:
+def machine_library(arch: Arch, kind: str = "") -> Path:
     """The library of ``falconet_hw``'s machine, with trace; built if need be."""
-    return build_library(machine_verilog(arch), arch.name, lanes=arch.lanes, trace=True)
+    return build_library(machine_verilog(arch), arch.name, lanes=arch.lanes, trace=True, kind=kind)

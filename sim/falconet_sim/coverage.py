@@ -1,35 +1,21 @@
-"""How much of the RTL a set of runs has used: Verilator's counts, added up by component."""
+"""How much of the RTL a set of runs has used: Verilator's counts, added up by component.
+
+The machine is a library of the kind "coverage" (:func:`falconet_sim.build.machine_library`).
+"""
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from falconet.isa import Arch, FalconetError
-from falconet_sim.build import build_library, machine_verilog
+from falconet.isa import FalconetError
 
-__all__ = ["Counts", "Point", "by_component", "covered_library", "read_points", "write_points"]
+__all__ = ["Counts", "Point", "by_component", "read_points"]
 
-HARNESS = Path(__file__).with_name("coverage.cpp")
 _KINDS = {"line": "lines", "branch": "lines", "toggle": "toggles"}
-
-
-def covered_library(arch: Arch) -> Path:
-    """As :func:`falconet_sim.build.machine_library`, with coverage; many times slower."""
-    return build_library(machine_verilog(arch), f"{arch.name}-coverage", lanes=arch.lanes,
-                         trace=True, harness=HARNESS, coverage=True)
-
-
-def write_points(library: Path, file: Path) -> None:
-    """Write what the machine of ``library`` that ran last in this process has counted."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write = ctypes.CDLL(str(library.resolve())).falconet_coverage
-    write.argtypes, write.restype = [ctypes.c_char_p], None
-    write(str(file).encode())
 
 
 @dataclass(frozen=True)
@@ -48,7 +34,7 @@ class Point:
 
 
 def read_points(file: Path) -> Iterator[Point]:
-    """The points in a file of :func:`write_points` (Verilator's own format)."""
+    """The points in a file of :meth:`SimBoard.save_coverage` (Verilator's own format)."""
     with file.open(errors="replace") as f:
         for text in f:
             if not text.startswith("C "):

@@ -5,7 +5,7 @@
 // described in falconet_sim/ddr.py.
 //
 // FALCONET_LANES: lanes of the machine. FALCONET_ENGINES: engines. FALCONET_TRACE: 1 if it has the
-// trace port.
+// trace port. VM_COVERAGE, VM_TRACE: 1 if Verilator counts coverage, draws waveforms.
 
 #include <cstdarg>
 #include <cstdint>
@@ -18,6 +18,12 @@
 
 #include "Vtop.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
 
 // Verilator spells a port's double underscore "___05F".
 #define AXIL(name) top_->axil___05F##name
@@ -85,7 +91,12 @@ public:
         top_->rst = 0;
         for (int i = 0; i < 64; ++i) step();
     }
-    ~Sim() { top_->final(); }
+    ~Sim() {
+#if VM_TRACE
+        if (vcd_) vcd_->close();
+#endif
+        top_->final();
+    }
 
     bool write_register(uint32_t offset, uint32_t value) {
         AXIL(awaddr) = offset;
@@ -138,6 +149,22 @@ public:
     std::vector<EventRecord> events;
     const char* error() const { return error_.c_str(); }
 
+#if VM_COVERAGE
+    void save_coverage(const char* file) { context_->coveragep()->write(file); }
+#endif
+#if VM_TRACE
+    // From now on cycles [begin, end) go to a file, two time steps a cycle.
+    void draw(const char* file, uint64_t begin, uint64_t end) {
+        if (vcd_) vcd_->close();
+        context_->traceEverOn(true);
+        vcd_.reset(new VerilatedVcdC);
+        top_->trace(vcd_.get(), 99);
+        vcd_->open(file);
+        draw_begin_ = begin;
+        draw_end_ = end;
+    }
+#endif
+
 private:
     static constexpr int kPatience = 1000;
     static constexpr int kReaders = 2;
@@ -148,6 +175,10 @@ private:
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vtop> top_;
     std::string error_;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> vcd_;
+    uint64_t draw_begin_ = 0, draw_end_ = 0;
+#endif
     double budget_ = 0;
     std::deque<Burst> reads_[kReaders], awaiting_;
     std::deque<ReadBeat> data_[kReaders];
@@ -358,15 +389,25 @@ private:
         active = cycle;
     }
 
+    void picture(unsigned half) {
+#if VM_TRACE
+        if (!vcd_ || cycle < draw_begin_) return;
+        if (cycle < draw_end_) vcd_->dump(2 * cycle + half);
+        if (cycle == draw_end_) vcd_->flush();
+#endif
+    }
+
     void step() {
         drive();
         settle();
+        picture(0);
         if (!top_->rst) {
             sample();
             watch();
         }
         top_->clk = 1;
         top_->eval();
+        picture(1);
         ++cycle;
         arbitrate();
     }
@@ -405,4 +446,12 @@ uint64_t falconet_events(Sim* s, const void** out) {
     *out = s->events.data();
     return s->events.size();
 }
+#if VM_COVERAGE
+void falconet_coverage(Sim* s, const char* file) { s->save_coverage(file); }
+#endif
+#if VM_TRACE
+void falconet_draw(Sim* s, const char* file, uint64_t begin, uint64_t end) {
+    s->draw(file, begin, end);
+}
+#endif
 }

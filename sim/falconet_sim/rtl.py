@@ -156,6 +156,22 @@ class SimBoard:
         """Starts (kind 0) and retirements (kind 1) of instructions, in order (dtype EVENT)."""
         return self._records(self._lib.falconet_events, EVENT)
 
+    def save_coverage(self, file: Path) -> None:
+        """Write what was counted since power-up (falconet_sim.coverage reads it).
+
+        The library must be of the kind "coverage".
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._lib.falconet_coverage(self._sim, str(file).encode())
+
+    def draw(self, file: Path, begin: int, end: int) -> None:
+        """Write the waveforms of cycles [begin, end), counted from power-up, to a VCD file.
+
+        Two time steps a cycle. The library must be of the kind "waveform".
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._lib.falconet_draw(self._sim, str(file).encode(), begin, end)
+
     def _records(self, get: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         pointer = ctypes.c_void_p()
         count = get(self._sim, ctypes.byref(pointer))
@@ -181,6 +197,9 @@ def _bind(library: Path) -> ctypes.CDLL:
         "writes": (u64, [sim, out]),
         "events": (u64, [sim, out]),
     }
+    for name, more in (("coverage", []), ("draw", [u64, u64])):
+        if hasattr(lib, f"falconet_{name}"):  # a matter of the library's kind
+            signatures[name] = (None, [sim, ctypes.c_char_p, *more])
     for name, (result, arguments) in signatures.items():
         function = getattr(lib, f"falconet_{name}")
         function.restype, function.argtypes = result, arguments

@@ -32,7 +32,8 @@ from falconet.isa import (
     Suppression,
     preset,
 )
-from falconet_sim.coverage import by_component, covered_library, read_points, write_points
+from falconet_sim.build import machine_library
+from falconet_sim.coverage import by_component, read_points
 from falconet_sim.hazards import required_waits
 from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
@@ -81,7 +82,7 @@ def bad() -> Iterator[tuple[Program, str]]:
 
 
 def run(programs: int) -> tuple[RtlDevice, Seen]:
-    library, seen = covered_library(TINY), Seen()
+    library, seen = machine_library(TINY, "coverage"), Seen()
     device = RtlDevice(TINY, library=library, memory_bytes=8 << 20, stall_cycles=20_000)
     cases = list(good(programs))
     with working(f"{len(cases)} programs") as step:
@@ -113,8 +114,8 @@ def main() -> None:
     parser.add_argument("--missed", metavar="COMPONENT",
                         help="list the points of a component that nothing used")
     options = parser.parse_args()
-    _device, seen = run(options.programs)  # the counts live as long as the device
-    write_points(covered_library(TINY), FILE)
+    device, seen = run(options.programs)
+    device.board.save_coverage(FILE)
     counts = by_component(read_points(FILE))
     everything = by_component(read_points(FILE), 0)["top"]
     rows = [

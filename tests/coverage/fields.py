@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 from falconet.isa import Field, Instruction, instruction_classes
 
@@ -19,7 +20,7 @@ def bins(field: Field) -> list[tuple[int, int]]:
     if hi - lo < 8:
         return [(v, v) for v in range(lo, hi + 1)]
     single = sorted(v for v in {lo, -1, 0, 1, hi} if lo <= v <= hi)
-    between = [(a + 1, b - 1) for a, b in zip(single, single[1:]) if b - a > 1]
+    between = [(a + 1, b - 1) for a, b in pairwise(single) if b - a > 1]
     return sorted([(v, v) for v in single] + between)
 
 

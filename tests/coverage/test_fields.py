@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from fields import Seen, bins
 def test_bins_cover_every_value_once(field: Field) -> None:
     ranges = bins(field)
     assert ranges[0][0] == field.lo and ranges[-1][1] == field.hi
-    assert all(a[1] + 1 == b[0] for a, b in zip(ranges, ranges[1:]))
+    assert all(a[1] + 1 == b[0] for a, b in pairwise(ranges))
 
 
 def test_what_was_seen_is_not_missed() -> None:

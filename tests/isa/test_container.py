@@ -19,7 +19,10 @@ NAME = "net.flc"
 @pytest.fixture
 def program() -> Program:
     code = Load(run=3).encode() + End(wait_load=1).encode() + bytes(range(64))
-    return Program(preset("tiny"), code, {"instructions": 2, "model": "net", "meta": {"k": [1]}})
+    return Program(preset("tiny"), code, {
+        "instructions": 2, "model": "net", "meta": {"k": [1]}, "inputs": [], "outputs": [],
+        "segments": {"input": 0, "output": 0, "work": 0}, "layers": [], "tensors": [],
+        "steps": [[-1, -1, 0, 0, 0, 0]] * 2})
 
 
 def rebuilt(data: bytes, change: Any) -> bytes:
@@ -94,15 +97,30 @@ def test_other_format_version(program: Program, version: int) -> None:
     [
         (lambda h: {**h, "isa_version": 99}, "made for instruction set 99"),
         (lambda h: {**h, "arch_hash": 1}, "recompile"),
-        (lambda h: {**h, "instructions": 0}, "instructions=0 do not fit"),
-        (lambda h: {**h, "instructions": 4}, "instructions=4 do not fit"),
-        (lambda h: {**h, "instructions": -1}, "instructions=-1 do not fit"),
+        (lambda h: {**h, "instructions": 0}, "instructions: 0 do not fit"),
+        (lambda h: {**h, "instructions": 4}, "instructions: 4 do not fit"),
+        (lambda h: {**h, "instructions": -1}, "instructions: -1 do not fit"),
         (lambda h: {k: v for k, v in h.items() if k != "arch"}, "unreadable header"),
-        (lambda h: {k: v for k, v in h.items() if k != "instructions"}, "unreadable header"),
+        (lambda h: {k: v for k, v in h.items() if k != "instructions"}, "instructions: it is miss"),
         (lambda h: {**h, "arch": {**h["arch"], "lanes": 3}}, "lanes=3 is impossible"),
         (lambda h: {**h, "arch": {**h["arch"], "colour": 3}}, "arch description"),
-        (lambda h: {**h, "arch": {"name": "x", "lanes": "y"}}, "recompile|impossible"),
-        (lambda h: {**h, "instructions": "many"}, "unreadable header"),
+        (lambda h: {**h, "arch": {"name": "x", "lanes": "y"}}, "'y' is no whole number"),
+        (lambda h: {**h, "segments": {**h["segments"], "work": 10**12}}, "segments.work: 10000000"),
+        (lambda h: {**h, "segments": {"input": 1 << 30, "output": 1, "work": 0}}, "more than"),
+        (lambda h: {**h, "model": "a\nb"}, r"model: 'a.nb' is no line"),
+        (lambda h: {**h, "meta": {"k": float("nan")}}, "nan is no number"),
+        (lambda h: {**h, "meta": {"k": 1 << 64}}, "more than 64 bits"),
+        (lambda h: {**h, "meta": {"k": "\ud800"}}, "surrogates not allowed"),
+        (lambda h: {**h, "meta": {"postprocess": {"kind": "detection"}}}, "labels: it is missing"),
+        (lambda h: {**h, "meta": {"postprocess": [1]}}, "is no object"),
+        (lambda h: {**h, "detect": {}}, "detect.mode: it is missing"),
+        (lambda h: {**h, "steps": h["steps"][1:]}, "steps: 1 for 2 instructions"),
+        (lambda h: {**h, "steps": [[0] * 6] * 2}, "no such layer"),
+        (lambda h: {**h, "inputs": [{
+            "name": "x", "shape": [8, 1, 1], "scale": 1.0, "zero_point": 0, "format": "blocks",
+            "offset": 0}]}, "bytes 0 to 8 are not in a segment of 0"),
+        (lambda h: {**h, "graph": {}, "graph_offset": 0}, "graph.tensors: it is missing"),
+        (lambda h: {**h, "instructions": "many"}, "'many' is no whole number"),
         (lambda h: [h], "unreadable header"),
         (lambda h: None, "unreadable header"),
     ],
@@ -128,3 +146,12 @@ def test_missing_file_and_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "none.flc", tmp_path):
         with pytest.raises(FalconetError, match="give the path of a program file"):
             Program.load(path)
+
+
+def test_nesting(program: Program) -> None:
+    """A hundred thousand brackets are one sentence too."""
+    body = program.to_bytes()
+    text = b'{"meta":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    head = struct.pack("<8sIIQ", b"FALCONET", 1, len(text), len(program.code))
+    with pytest.raises(FalconetError, match="nested too deeply"):
+        Program.from_bytes(resealed(head + text + program.code + body[-32:]), NAME)

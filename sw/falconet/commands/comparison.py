@@ -30,6 +30,13 @@ def lock_step(program: Program, inputs: Mapping[str, Any], device: DeviceName) -
         return compare_rtl(program, dict(inputs))
 
 
+def _drawn(program: Program, inputs: Mapping[str, Any], index: int, file: Path) -> Any:
+    from falconet_sim.waveform import draw_instruction
+
+    with working(f"drawing instruction {index}"):
+        return draw_instruction(program, dict(inputs), index, file)
+
+
 def against_onnxruntime(model: str, program: Program, inputs: Mapping[str, Any]) -> list[Any]:
     """Every layer against onnxruntime, given equal inputs."""
     from falconet.compiler.reference import compare
@@ -72,6 +79,10 @@ def compare(
     reference: Annotated[
         bool, typer.Option("--reference", help="Compare the layers with onnxruntime instead.")
     ] = False,
+    waveform: Annotated[Path | None, typer.Option(
+        "--waveform", help="Draw the instruction that differs on the RTL, as VCD.")] = None,
+    instruction: Annotated[int | None, typer.Option(
+        "--instruction", help="Draw this instruction instead, whether it differs or not.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Walk two devices in lock step; name the first instruction, tile and element that differ."""
@@ -93,6 +104,11 @@ def compare(
             raise FalconetError(f"layer '{worst.node}' is {worst.max_lsb} LSB from onnxruntime, "
                                 "more than 1; report it with the model")
         return
+    if instruction is not None:
+        if waveform is None:
+            raise FalconetError("--instruction says what to draw; add --waveform FILE")
+        results.print(str(_drawn(program, inputs, instruction, waveform)))
+        return
     difference = lock_step(program, inputs, device)
     if as_json:
         print_json({"model": program.header["model"], "preset": program.arch.name,
@@ -103,7 +119,9 @@ def compare(
         results.print(f"golden model and {shown}: every tile of {program.n_instructions:,} "
                       "instructions is equal")
     if difference is not None:
-        raise FalconetError(str(difference))
+        seen = ("add --waveform FILE to see it" if waveform is None else
+                str(_drawn(program, inputs, difference.index, waveform)))
+        raise FalconetError(f"{difference}\n  {seen}")
 
 
 def register(app: typer.Typer) -> None:

@@ -33,6 +33,8 @@ bytes of Gaussian weights that the driver writes, or -1), and ``levels``, a list
 ``size_shift``, ``mark_shift``, ``clip`` [x_lo, x_hi, y_lo, y_hi], ``anchors`` (list of [width,
 height, centre x, centre y], 1/16 pixel), and the tables ``score``, ``objectness_table``,
 ``centre``, ``size``, ``mark`` (256 integers each, entry ``q + 128``; empty where not needed).
+
+:mod:`falconet.isa.header` checks all of it when a file is read.
 """
 
 from __future__ import annotations
@@ -45,8 +47,10 @@ from pathlib import Path
 from typing import Any
 
 from falconet.isa.arch import ISA_VERSION, Arch
-from falconet.isa.errors import FalconetError
+from falconet.isa.checks import Fields, read_json
+from falconet.isa.errors import FalconetError, shown
 from falconet.isa.fields import Instruction, decode
+from falconet.isa.header import check, check_arch
 
 __all__ = ["FORMAT_VERSION", "Program"]
 
@@ -99,20 +103,23 @@ class Program:
         if hashlib.sha256(data[:-32]).digest() != data[-32:]:
             raise FalconetError(f"{name}: checksum mismatch; the file is damaged, copy it again")
         try:
-            header = json.loads(data[_HEAD.size : _HEAD.size + n_text])
-            arch = Arch.from_dict(header["arch"])
-            count, arch_hash, isa = (
-                int(header["instructions"]), header["arch_hash"], header["isa_version"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            header = read_json(data[_HEAD.size : _HEAD.size + n_text])
+            top = Fields(header, "header")
+            isa = top.get("isa_version")
+            if isa == ISA_VERSION:
+                check_arch(top.get("arch"))
+                arch = Arch.from_dict(header["arch"])
+        except (ValueError, FalconetError) as e:
             raise FalconetError(f"{name}: unreadable header ({e}); recompile the network") from None
-        if isa != ISA_VERSION or arch_hash != arch.hash:
+        if isa != ISA_VERSION or top.get("arch_hash") != arch.hash:
             raise FalconetError(
-                f"{name}: made for instruction set {isa}, this is {ISA_VERSION}; "
+                f"{name}: made for instruction set {shown(isa)}, this is {ISA_VERSION}; "
                 "recompile the network"
             )
-        if not 0 < count * Arch.INSTRUCTION_BYTES <= n_code:
-            raise FalconetError(f"{name}: instructions={count} do not fit the code; recompile")
+        try:
+            check(header, arch, n_code)
+        except FalconetError as e:
+            raise FalconetError(f"{name}: unusable header ({e}); recompile the network") from None
         return cls(arch, data[_HEAD.size + n_text : -32], header)
 
     @classmethod

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from falconet.isa.errors import FalconetError
+from falconet.isa.errors import FalconetError, shown
 from falconet.isa.instructions import Suppression
 
 __all__ = ["ROLES", "Head", "Level", "fault", "parse"]
@@ -68,7 +68,7 @@ class _Object:
 
     def __init__(self, value: Any, field: str) -> None:
         if not isinstance(value, dict):
-            fault(field, f"{value!r} is not an object; write {{...}}")
+            fault(field, f"{shown(value)} is not an object; write {{...}}")
         self.left, self.field, self.known = dict(value), field, list[str]()
 
     def take(self, key: str, default: Any = _REQUIRED) -> Any:
@@ -80,10 +80,10 @@ class _Object:
     def name(self, key: str, default: Any = _REQUIRED, choices: tuple[str, ...] = ()) -> str:
         value = self.take(key, default)
         if choices and value not in choices:
-            fault(f"{self.field}.{key}", f"{value!r} is unknown; choose one of: "
+            fault(f"{self.field}.{key}", f"{shown(value)} is unknown; choose one of: "
                                          f"{', '.join(choices)}")
         if not isinstance(value, str) or not value:
-            fault(f"{self.field}.{key}", f"{value!r} is not a text; give a name")
+            fault(f"{self.field}.{key}", f"{shown(value)} is not a text; give a name")
         return value
 
     def number(self, key: str, default: Any, low: float, high: float = math.inf) -> float:
@@ -92,7 +92,8 @@ class _Object:
     def flag(self, key: str) -> bool:
         value = self.take(key, False)
         if not isinstance(value, bool):
-            fault(f"{self.field}.{key}", f"{value!r} is neither true nor false; write one of them")
+            fault(f"{self.field}.{key}",
+                  f"{shown(value)} is neither true nor false; write one of them")
         return value
 
     def items(self, key: str) -> list[Any]:
@@ -103,13 +104,14 @@ class _Object:
 
     def close(self) -> None:
         for key in self.left:
-            fault(f"{self.field}.{key}", f"no such field; there are {', '.join(self.known)}")
+            fault(f"{self.field}.{shown(key)[1:-1]}",
+                  f"no such field; there are {', '.join(self.known)}")
 
 
 def _number(value: Any, field: str, low: float, high: float = math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
             low <= value <= high and math.isfinite(value)):
-        fault(field, f"{value!r} is no number " + (
+        fault(field, f"{shown(value)} is no number " + (
             f"from {low:g} to {high:g}; mend it" if high < math.inf else
             f"of {low:g} or more; mend it"))
     return value
@@ -117,7 +119,7 @@ def _number(value: Any, field: str, low: float, high: float = math.inf) -> float
 
 def _pair(value: Any, field: str, low: float) -> tuple[float, float]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        fault(field, f"{value!r} is not a pair of numbers; write two in brackets")
+        fault(field, f"{shown(value)} is not a pair of numbers; write two in brackets")
     return _number(value[0], field, low), _number(value[1], field, low)
 
 
@@ -136,7 +138,8 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
     labels = o.items("labels")
     for i, label in enumerate(labels):
         if not isinstance(label, str):
-            fault(f"{field}.labels[{i}]", f"{label!r} is not a text; give the name of the class")
+            fault(f"{field}.labels[{i}]",
+                  f"{shown(label)} is not a text; give the name of the class")
     levels = tuple(_level(v, f"{field}.levels[{i}]") for i, v in enumerate(o.items("levels")))
     box = _Object(o.take("box"), f"{field}.box")
     kind = box.name("kind", choices=tuple(_BOXES))
@@ -148,7 +151,7 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
     box.close()
     maximum = o.take("maximum", None)
     if maximum is not None and (type(maximum) is not int or maximum < 1):
-        fault(f"{field}.maximum", f"{maximum!r} is no count of boxes; give 1 or more")
+        fault(f"{field}.maximum", f"{shown(maximum)} is no count of boxes; give 1 or more")
     head = Head(
         labels=tuple(labels), levels=levels, box=kind, variances=variances, function=function,
         score=o.name("score", "sigmoid", ("sigmoid", "softmax")),
