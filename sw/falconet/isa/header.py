@@ -148,9 +148,10 @@ def _layers(top: Fields, arch: Arch, count: int) -> None:
         if layer >= len(layers) or tensor >= len(tensors):
             fault(field, "there is no such layer or tensor")
         if tensor >= 0:
-            t = tensors[tensor].value
-            if not (0 <= y0 <= y1 <= t["height"] and 0 <= b0 <= b1 <= t["blocks"]):
-                fault(field, f"the tile is not in tensor '{t['name']}'")
+            whole_tensor = tensors[tensor].value
+            if not (0 <= y0 <= y1 <= whole_tensor["height"]
+                    and 0 <= b0 <= b1 <= whole_tensor["blocks"]):
+                fault(field, f"the tile is not in tensor '{whole_tensor['name']}'")
 
 
 def _detect(d: Fields, arch: Arch, sizes: dict[str, int]) -> None:
