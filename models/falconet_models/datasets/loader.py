@@ -80,7 +80,7 @@ class Batch(NamedTuple):
     Parameters
     ----------
     images:
-        [B, 3, H, W], uint8 or float32, 0 to 255, R, G, B.
+        uint8 [B, 3, H, W], R, G, B.
     boxes:
         float32 [B, M, 4], x1, y1, x2, y2 in pixels of ``images``; M is the most of an image, zeros
         fill up.
@@ -227,11 +227,6 @@ def collate(items: list[Item]) -> Batch:
         torch.tensor([[f.left, f.top, f.x, f.y] for _, f, _ in items], dtype=torch.float32))
 
 
-def _as_float(items: list[Item]) -> Batch:
-    batch = collate(items)
-    return batch._replace(images=batch.images.float())
-
-
 def _alone(worker: int) -> None:
     cv2.setNumThreads(0)  # a worker is one of many; OpenCV's threads also hang after a fork
 
@@ -239,7 +234,7 @@ def _alone(worker: int) -> None:
 def loader(
     dataset: Dataset, size: Size, batch: int, *, augment: Augment | None = None, seed: int = 0,
     shuffle: bool = False, scales: tuple[float, float] = (1.0, 1.0), stride: int = 32,
-    workers: int = 0, rank: int = 0, world: int = 1, pad: Grey = PAD, floats: bool = False,
+    workers: int = 0, rank: int = 0, world: int = 1, pad: Grey = PAD,
 ) -> DataLoader[Batch]:
     """Batches of ``dataset``: for training with ``augment`` and ``shuffle``, else to judge.
 
@@ -258,13 +253,11 @@ def loader(
         Processes that prepare images; 0: this one.
     rank, world:
         This process among those that train together.
-    floats:
-        Images as float32; without, uint8.
     """
     images = Images(dataset, augment, seed, pad)
     every = transforms.sizes(size, *scales, stride) if scales != (1.0, 1.0) else (size,)
     order = Order(len(dataset), batch, every, seed=seed, rank=rank, world=world, shuffle=shuffle)
     return DataLoader(
-        images, batch_sampler=order, collate_fn=_as_float if floats else collate,
+        images, batch_sampler=order, collate_fn=collate,
         num_workers=workers, worker_init_fn=_alone, persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
