@@ -7,6 +7,11 @@ MODEL  ?= retinaface
 # a picture goes with the model of the digits
 IMAGE  ?= $(if $(filter digits,$(MODEL)),digits,astronaut)
 
+MINUTES ?= 10
+FAULTS  ?= 500
+MUTANTS ?= 200
+EXECUTIONS ?= 1000000
+
 VENV  := .venv
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,7 +20,7 @@ TRAINS := $(VENV)/.trains
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --ignore=tests/board
 
-.PHONY: help setup sim test check coverage cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
+.PHONY: help setup sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
@@ -23,7 +28,11 @@ help:
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
 	@echo 'make coverage  lines and toggles of the RTL, values of the fields of instructions'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
-	@echo 'make formal    proofs of the overlap test (docs/formal.md)'
+	@echo 'make formal    proofs, and the mutants that they refuse (docs/formal.md)'
+	@echo 'make fuzz      random networks on every machine       MINUTES=$(MINUTES)'
+	@echo 'make faults    faults of the bus, hostile programs    FAULTS=$(FAULTS)'
+	@echo 'make mutants   the RTL with one fault at a time       MUTANTS=$(MUTANTS)'
+	@echo 'make bad-files  program, ONNX and head files          EXECUTIONS=$(EXECUTIONS)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
 	@echo 'make synth     resources by yosys       PRESET=$(PRESET), or a whole design: BOARD=$(BOARD)'
 	@echo 'make bitstream  a bitstream and what PYNQ reads      BOARD=$(BOARD) TOOLCHAIN= STOP='
@@ -84,6 +93,19 @@ check: $(TRAINS)
 
 coverage: $(READY)
 	@$(RUN) python tests/coverage --markdown docs/testing.md
+
+# These take as long as they are told to; each writes its record into docs/testing.md.
+fuzz: $(READY)
+	@$(RUN) python tests/fuzz_networks --minutes $(MINUTES) --markdown docs/testing.md
+
+faults: $(READY)
+	@$(RUN) python tests/fuzz_faults --faults $(FAULTS) --markdown docs/testing.md
+
+mutants: $(READY)
+	@$(RUN) python tests/mutants --count $(MUTANTS) --markdown docs/testing.md
+
+bad-files: $(READY)
+	@$(RUN) python tests/fuzz_files --executions $(EXECUTIONS) --markdown docs/testing.md
 
 cosim: $(READY)
 	@$(RUN) pytest -v tests/cocotb

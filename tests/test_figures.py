@@ -71,6 +71,18 @@ def test_sections_are_replaced_not_repeated(tmp_path: Path) -> None:
     assert text.startswith("# Performance\n")
 
 
+def test_a_section_goes_below_the_heading_that_it_stands_under(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# P\n\n## Part\n\n<!-- begin a -->\n<!-- end a -->\n\n### Deep\n\n"
+                    "<!-- begin b -->\n<!-- end b -->\n")
+    put_section(page, "a", "## A\n")
+    put_section(page, "b", "## B\n")
+    put_section(page, "a", "## A again\n")
+    lines = page.read_text().splitlines()
+    assert [n for n in lines if n.startswith("#")] == [
+        "# P", "## Part", "### A again", "### Deep", "#### B"]
+
+
 def test_revision_is_a_word() -> None:
     assert revision() and " " not in revision()
 

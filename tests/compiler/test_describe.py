@@ -75,7 +75,7 @@ def test_other_kinds_are_none_of_ours(other: Any) -> None:
     ("levels.0", 8, r"postprocess.levels\[0\]: 8 is not an object"),
     ("levels.1.box", MISSING, r"postprocess.levels\[1\].box: it is missing"),
     ("levels.1.class", 5, r"postprocess.levels\[1\].class: 5 is not a text"),
-    ("levels.0.stride", 0, r"postprocess.levels\[0\].stride: 0 is no number of 1 or more"),
+    ("levels.0.stride", 0, r"postprocess.levels\[0\].stride: 0 is no number from 1 to 65536"),
     ("levels.0.stride", [8], r"postprocess.levels\[0\].stride: \[8\] is not a pair"),
     ("levels.1.anchors.1", [8, -2], r"postprocess.levels\[1\].anchors\[1\]: -2 is no number"),
     ("levels.1.anchors.0", 16, r"postprocess.levels\[1\].anchors\[0\]: 16 is not a pair"),

@@ -19,6 +19,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import campaign  # noqa: E402
 from targets import TARGETS  # noqa: E402
 
+from falconet.commands.console import working  # noqa: E402
+from falconet.commands.pages import show  # noqa: E402
+
+NAMES = {"heads": "description of a head", "program": "program file", "onnx": "ONNX file"}
 SPLIT = {"heads": 0.55, "program": 0.35, "onnx": 0.10}
 PATIENCE = 60
 """Seconds after which a process that does not go on is ended."""
@@ -34,38 +38,34 @@ def keep(target: str, seed: int, data: bytes, why: str, known: dict[str, int]) -
         (campaign.CASES / f"{target}-{seed}.bin").write_bytes(data)
 
 
-def hunt(target: str, first: int, count: int) -> dict[str, int]:
-    """Failures by kind."""
+def hunt(target: str, first: int, count: int) -> tuple[int, dict[str, int]]:
+    """How many were refused, and failures by kind."""
     known: dict[str, int] = {}
     context = multiprocessing.get_context("fork")
-    now, failures = context.Value("q", first), context.Queue()
-    end, began = first + count, time.monotonic()
-    while now.value < end:
-        start = now.value
-        process = context.Process(
-            target=campaign.work, args=(target, start, end - start, now, failures))
-        process.start()
-        seen, since = start, time.monotonic()
-        while process.is_alive():
-            process.join(2)
+    now, refused, failures = context.Value("q", first), context.Value("q", 0), context.Queue()
+    end = first + count
+    with working(f"{target}: {count:,} files") as step:
+        while now.value < end:
+            process = context.Process(target=campaign.work, args=(
+                target, now.value, end - now.value, now, refused, failures))
+            process.start()
+            seen, since = now.value, time.monotonic()
+            while process.is_alive():
+                process.join(2)
+                while not failures.empty():
+                    keep(target, *failures.get(), known)
+                if now.value != seen:
+                    seen, since = now.value, time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    process.kill()
+                step.share((now.value - first) / count)
             while not failures.empty():
-                seed, data, why = failures.get()
-                keep(target, seed, data, why, known)
-            if now.value != seen:
-                seen, since = now.value, time.monotonic()
-            elif time.monotonic() - since > PATIENCE:
-                process.kill()
-            rate = (now.value - first) / (time.monotonic() - began)
-            print(f"\r{target}: {now.value - first} of {count}, {rate:.0f}/s, "
-                  f"{sum(known.values())} failures ", end="", flush=True)
-        while not failures.empty():
-            keep(target, *failures.get(), known)
-        if now.value < end:
-            why = f"the process died: exit {process.exitcode}"
-            keep(target, now.value, campaign.case(target, now.value), why, known)
-            now.value += 1
-    print(flush=True)
-    return known
+                keep(target, *failures.get(), known)
+            if now.value < end:
+                why = f"the process died: exit {process.exitcode}"
+                keep(target, now.value, campaign.case(target, now.value), why, known)
+                now.value += 1
+    return refused.value, known
 
 
 def main() -> int:
@@ -73,14 +73,20 @@ def main() -> int:
     parser.add_argument("--executions", type=int, default=1_000_000)
     parser.add_argument("--target", choices=[*TARGETS, "all"], default="all")
     parser.add_argument("--first", type=int, default=1_000_000, help="first seed")
+    parser.add_argument("--markdown", type=Path, help="put the table into this page")
     given = parser.parse_args()
-    failed = 0
+    rows, failed = [], 0
     for target, share in SPLIT.items():
         if given.target in (target, "all"):
             count = round(given.executions * (share if given.target == "all" else 1))
-            found = hunt(target, given.first, count)
+            refused, found = hunt(target, given.first, count)
             failed += sum(found.values())
-            print(f"{target}: {count} executions, {sum(found.values())} failures {found or ''}")
+            rows.append({
+                "file": NAMES[target], "taken in": f"{count:,}", "refused by a sentence":
+                f"{refused:,}", "anything else": ", ".join(f"{n} {k}" for k, n in found.items())
+                or "0"})
+    show(rows, given.markdown, "fuzz files", "Bad files",
+         f"python tests/fuzz_files --executions {given.executions}", False)
     return failed > 0
 
 

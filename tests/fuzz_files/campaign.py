@@ -7,7 +7,7 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from targets import TARGETS
 
@@ -29,53 +29,63 @@ def case(target: str, seed: int) -> bytes:
     return TARGETS[target][0](random.Random(f"{target} {seed}"))
 
 
-def fault(target: str, data: bytes) -> str:
-    """What is wrong with how a case was taken; empty if nothing is."""
+class Outcome(NamedTuple):
+    """How a case was taken: was it refused, and what was wrong with that (empty: nothing)."""
+
+    refused: bool
+    why: str
+
+
+def _taken(target: str, data: bytes) -> Outcome:
     try:
         TARGETS[target][1](data)
     except FalconetError as e:
         text = str(e)
-        if not text or not text.isprintable() or len(text) > 2000:
-            return f"the message is no sentence: {text[:200]!r}"
+        good = text and text.isprintable() and len(text) <= 2000
+        return Outcome(True, "" if good else f"the message is no sentence: {text[:200]!r}")
     except TooLong:
-        return f"took more than {SECONDS} seconds"
+        return Outcome(False, f"took more than {SECONDS} seconds")
     except BaseException as e:
         if isinstance(e, KeyboardInterrupt):
             raise
-        return f"{type(e).__name__}: {e}"
-    return ""
+        return Outcome(False, f"{type(e).__name__}: {e}")
+    return Outcome(False, "")
 
 
-def limited(target: str, data: bytes) -> str:
-    """As :func:`fault`, ended after SECONDS."""
+def taken(target: str, data: bytes) -> Outcome:
+    """Give a case to its target, for SECONDS at most."""
     def stop(*_: object) -> None:
         raise TooLong
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        return fault(target, data)
+        return _taken(target, data)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
 def run(target: str, first: int, count: int, keep: Callable[[int, bytes, str], None],
-        begin: Callable[[int], None] = lambda _: None) -> None:
-    """``count`` cases; ``begin`` hears of every seed before, ``keep`` of every failure."""
+        after: Callable[[bool], None] = lambda _: None) -> None:
+    """``count`` cases; ``keep`` hears of every failure, ``after`` of every end: was it refused?"""
     for seed in range(first, first + count):
-        begin(seed)
         data = case(target, seed)
-        if why := limited(target, data):
-            keep(seed, data, why)
+        outcome = taken(target, data)
+        if outcome.why:
+            keep(seed, data, outcome.why)
+        after(outcome.refused)
 
 
-def work(target: str, first: int, count: int, now: Any, failures: Any) -> None:
-    """:func:`run` in a process of its own: ``now`` is the seed, ``failures`` a queue."""
+def work(target: str, first: int, count: int, now: Any, refused: Any, failures: Any) -> None:
+    """:func:`run` in a process of its own.
+
+    ``now`` is the seed under way, ``refused`` their number, ``failures`` a queue.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
-    def begin(seed: int) -> None:
-        now.value = seed
+    def after(was: bool) -> None:
+        now.value += 1
+        refused.value += was
 
-    run(target, first, count, lambda *found: failures.put(found), begin)
-    now.value = first + count
+    run(target, first, count, lambda *found: failures.put(found), after)

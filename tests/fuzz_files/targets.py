@@ -31,7 +31,7 @@ from falconet.isa.heads import parse
 from falconet.isa.registers import MAGIC
 from falconet.runtime.bus import Wake
 from falconet.runtime.driver import Driver
-from falconet.runtime.vision import Frame, postprocess
+from falconet.runtime.vision import Frame, detections_of, postprocess
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.machine import Machine
 
@@ -137,7 +137,6 @@ def take_program(data: bytes) -> None:
     if problems:
         raise problems[0]
 
-
 def _drive(program: Program, inputs: dict[str, Any]) -> None:
     driver = Driver(_Board(), _Board(), arch=TINY)
     driver.load(program)
@@ -147,7 +146,10 @@ def _drive(program: Program, inputs: dict[str, Any]) -> None:
 
 def _golden(program: Program, inputs: dict[str, Any]) -> None:
     found = GoldenDevice(program).run(inputs)
-    postprocess(program.header["meta"], found.outputs, Frame(9, 6))
+    if found.detections is None:
+        postprocess(program.header["meta"], found.outputs, Frame(9, 6))
+    else:
+        detections_of(program.header["meta"], found.detections, Frame(9, 6))
 
 
 # ---------------------------------------------------------------------- ONNX
@@ -165,7 +167,7 @@ def models() -> list[bytes]:
             model = n.model(n.q(n.op("Concat", w, w, axis=1)))
             made.append(model)
     n = Net((1, 8, 6, 6))
-    x = n.q(n.op("Sigmoid", n.conv(n.q("x"), 8, k=1, group=8)))
+    x = n.q(n.op("Sigmoid", n.q(n.conv(n.q("x"), 8, k=1, group=8))))
     flat = n.op("Flatten", x)
     gemm = n.op("Gemm", flat, n.weight(4, 288), n.bias(4), transB=1)
     made.append(n.model(n.q(gemm)))

@@ -24,7 +24,7 @@ def test_seeded(target: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(campaign.CASES.glob("*.bin")), ids=lambda p: p.stem)
 def test_found_before(path: Path) -> None:
-    assert not campaign.limited(path.stem.split("-")[0], path.read_bytes())
+    assert not campaign.taken(path.stem.split("-")[0], path.read_bytes()).why
 
 
 def test_what_is_mutated_is_good() -> None:
@@ -52,4 +52,4 @@ def test_failures_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     for take, says in ((two_lines, "no sentence"), (endless, "more than"),
                        (lambda _: [][1], "IndexError")):
         monkeypatch.setitem(TARGETS, "bad", (lambda _: b"", take))
-        assert says in campaign.limited("bad", b"")
+        assert says in campaign.taken("bad", b"").why

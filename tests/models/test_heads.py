@@ -261,7 +261,7 @@ def test_what_does_not_fold(kind, message):
     ("clip", 1, "neither true nor false"),
     ("agnostic", "no", "neither true nor false"), ("score_threshold", 1.5, "from 0 to 1"),
     ("nms_threshold", "a", "from 0 to 1"), ("offset", [0], "no number"),
-    ("sigma", 0, "no number of 1e-06 or more"),
+    ("sigma", 0, "no number from 1e-06 to 65536"),
     ("maximum", 2.5, "no count of boxes"), ("maximum", 0, "no count of boxes"),
 ])
 def test_bad_descriptions(field, value, message):
@@ -270,7 +270,7 @@ def test_bad_descriptions(field, value, message):
 
 
 @pytest.mark.parametrize("field, value, message", [
-    ("stride", 0, r"levels\[1\]\.stride: 0 is no number of 1 or more"),
+    ("stride", 0, r"levels\[1\]\.stride: 0 is no number from 1 to 65536"),
     ("stride", [8], "stride"), ("anchors", [], "must be a list with something in it"),
     ("anchors", [[8, 0]], "anchors"), ("box", None, r"levels\[1\]\.box: None is not a text"),
     ("objectness", None, "objectness: None is not a text"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,8 @@ from rich.table import Table
 from falconet.commands.console import print_json, results
 
 __all__ = ["Json", "Page", "put_section", "revision", "show"]
+
+_SECTION = re.compile(r"<!-- begin (.+?) -->.*?<!-- end \1 -->", re.DOTALL)
 
 Page = Annotated[
     Path | None, typer.Option("--markdown", help="Put the figures into this page.")
@@ -34,9 +37,14 @@ def revision() -> str:
 
 
 def put_section(page: Path, key: str, text: str) -> None:
-    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``."""
+    """Replace what stands between ``<!-- begin KEY -->`` and ``<!-- end KEY -->`` in ``page``.
+
+    A heading that ``text`` begins with goes one level below the one that it stands under.
+    """
     begin, end = f"<!-- begin {key} -->", f"<!-- end {key} -->"
     old = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
+    above = re.findall(r"^(#+) ", _SECTION.sub("", old.partition(begin)[0]), re.MULTILINE)
+    text = re.sub(r"^#+ ", f"{above[-1] if above else '#'}# ", text)
     section = f"{begin}\n{text}{end}"
     if begin in old and end in old.partition(begin)[2]:
         before, _, rest = old.partition(begin)

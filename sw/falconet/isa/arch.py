@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from falconet.isa.errors import FalconetError
+from falconet.isa.errors import FalconetError, shown
 
 __all__ = ["ISA_VERSION", "PRESETS", "Arch", "preset"]
 
@@ -157,6 +157,12 @@ class Arch:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Arch:
+        """Inverse of ``dataclasses.asdict``; a FalconetError for what is no Arch."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        for key in data:
+            if key not in known:
+                raise FalconetError(f"arch description: {shown(key)} is unknown; recompile the "
+                                    "program")
         try:
             return cls(**data).validate()
         except TypeError as e:

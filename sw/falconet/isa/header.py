@@ -14,6 +14,7 @@ from typing import Any
 
 from falconet.isa.arch import Arch
 from falconet.isa.checks import Fields, fault, text, whole
+from falconet.isa.errors import shown
 from falconet.isa.graph_section import check_graph
 from falconet.isa.heads import parse
 from falconet.isa.instructions import Suppression
@@ -24,6 +25,7 @@ MEMORY_BYTES = 1 << 30
 """What segments INPUT, OUTPUT and WORK may ask for together."""
 
 _SIDE = 1 << 16  # of a tensor
+_PICTURE = 1 << 12  # sides of an input that is a photograph
 _UNIT = 128  # sizes of segments are multiples of this
 _OFFSET = 1 << 32
 
@@ -36,7 +38,7 @@ def check_arch(value: Any) -> None:
         if key == "clock_mhz":
             arch.number(key, 1e-3, 1e6)
         elif key != "name":
-            whole(entry, f"arch.{key}", 0, 1 << 16)
+            whole(entry, f"arch.{shown(key)[1:-1]}", 0, 1 << 16)
 
 
 def check(header: dict[str, Any], arch: Arch, code_bytes: int) -> None:
@@ -68,30 +70,40 @@ def check(header: dict[str, Any], arch: Arch, code_bytes: int) -> None:
             fault("graph.outputs", "they lack an output of the program")
     if "detect" in header:
         _detect(Fields(header["detect"], "detect"), arch, sizes)
-    check_meta(header.get("meta", {}), "meta")
+    check_meta(top.get("meta"), "meta")
 
 
 def check_meta(value: Any, field: str) -> None:
     """What the host reads of a model's metadata."""
     meta = Fields(value, field)
     if meta.value.get("preprocess") is not None:
-        Fields(meta.value["preprocess"], f"{field}.preprocess")
+        _preprocess(Fields(meta.value["preprocess"], f"{field}.preprocess"))
     if meta.value.get("postprocess") is None:
         return
     post = Fields(meta.value["postprocess"], f"{field}.postprocess")
     if "labels" in post.value:
         for i, label in enumerate(post.entries("labels")):
             text(label, f"{post.field}.labels[{i}]", empty=True)
+    post.text("kind")
     if "output" in post.value:
         post.text("output")
     parse(post.value, post.field)
+
+
+def _preprocess(p: Fields) -> None:
+    """What is large or ends in a message; the rest is falconet.runtime.preprocess's."""
+    p.choice("fit", ("letterbox", "crop", "stretch"))
+    p.choice("colour", ("RGB", "BGR", "GRAY"))
+    p.wholes("size", 2, 1, _PICTURE)
+    if "resize" in p.value:
+        p.whole("resize", 1, _PICTURE)
 
 
 def _tensor(t: Fields, arch: Arch, size: int, stored_as: bool) -> tuple[str, tuple[int, ...]]:
     """Name and shape of an input or output; all its bytes are in a segment of ``size``."""
     name = t.text("name")
     c, h, w = t.wholes("shape", 3, 1, _SIDE)
-    t.number("scale", 1e-30, 1e30)
+    t.number("scale", 1e-20, 1e20)
     t.whole("zero_point", -128, 127)
     at = t.whole("offset", 0, _OFFSET)
     if stored_as and t.choice("format", ("image", "blocks")) == "image":

@@ -7,7 +7,6 @@ against the integer network and the machine.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ ROLES = ("class", "box", "objectness", "landmark")
 
 _BOXES = {"ssd": ("variances",), "grid": (), "yolo": (), "distance": ("function",)}
 _REQUIRED = object()
+_MOST = float(1 << 16)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Object:
             fault(f"{self.field}.{key}", f"{shown(value)} is not a text; give a name")
         return value
 
-    def number(self, key: str, default: Any, low: float, high: float = math.inf) -> float:
+    def number(self, key: str, default: Any, low: float, high: float = _MOST) -> float:
         return _number(self.take(key, default), f"{self.field}.{key}", low, high)
 
     def flag(self, key: str) -> bool:
@@ -108,12 +108,9 @@ class _Object:
                   f"no such field; there are {', '.join(self.known)}")
 
 
-def _number(value: Any, field: str, low: float, high: float = math.inf) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
-            low <= value <= high and math.isfinite(value)):
-        fault(field, f"{shown(value)} is no number " + (
-            f"from {low:g} to {high:g}; mend it" if high < math.inf else
-            f"of {low:g} or more; mend it"))
+def _number(value: Any, field: str, low: float, high: float = _MOST) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        fault(field, f"{shown(value)} is no number from {low:g} to {high:g}; mend it")
     return value
 
 

@@ -61,18 +61,24 @@ def _sigmoid(x: Array) -> Array:
     return y
 
 
+def _exp(x: Array) -> Array:
+    """Boxes beyond e**50 are as large as those of e**50, and not infinite."""
+    y: Array = np.exp(np.minimum(x, 50))
+    return y
+
+
 def _decode(form: Mapping[str, Any], r: Array, cell: Array, stride: Array, anchor: Array) -> Array:
     """Left, top, right, bottom [n, 4] of the four values ``r`` [n, 4]."""
     kind = form["kind"]
     if kind == "distance":
         function = form.get("function", "linear")
-        d = np.maximum(np.exp(r) if function == "exp" else r, 0)
+        d = np.maximum(_exp(r) if function == "exp" else r, 0)
         return np.hstack([cell - d[:, :2] * stride, cell + d[:, 2:] * stride])
     if kind == "ssd":
         v0, v1 = form.get("variances", (1, 1))
-        middle, extent = cell + v0 * r[:, :2] * anchor, anchor * np.exp(v1 * r[:, 2:])
+        middle, extent = cell + v0 * r[:, :2] * anchor, anchor * _exp(v1 * r[:, 2:])
     elif kind == "grid":
-        middle, extent = cell + r[:, :2] * stride, stride * np.exp(r[:, 2:])
+        middle, extent = cell + r[:, :2] * stride, stride * _exp(r[:, 2:])
     elif kind == "yolo":
         t = 2 * _sigmoid(r)
         middle, extent = cell + (t[:, :2] - 0.5) * stride, anchor * t[:, 2:] ** 2

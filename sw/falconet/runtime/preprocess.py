@@ -96,9 +96,10 @@ class Preprocessor:
         need(self.colour in ("RGB", "BGR", "GRAY"), "colour", "use RGB, BGR or GRAY")
         need(self.height > 0 and self.width > 0, "size", "use [height, width]")
         channels = 1 if self.colour == "GRAY" else 3
-        need(self.mean.size == channels, "mean", f"give {channels} numbers")
-        need(self.std.size == channels and bool(np.all(self.std > 0)), "std",
-             f"give {channels} positive numbers")
+        need(self.mean.size == channels and bool(np.all(np.abs(self.mean) < 1e6)), "mean",
+             f"give {channels} numbers")
+        need(self.std.size == channels and bool(np.all((self.std > 1e-6) & (self.std < 1e6))),
+             "std", f"give {channels} positive numbers")
         need(self.fit != "crop" or self.resize >= max(self.height, self.width), "resize",
              "it is at least the size of the input")
 
@@ -153,12 +154,13 @@ class Preprocessor:
 
     def into(self, image: Array, stored: NDArray[np.int8]) -> Frame:
         """Write the stored input tensor to ``stored`` (int8 [H, W, C], any strides)."""
-        pixels, frame = self.pixels(image)
-        if stored.shape != pixels.shape:
+        made = (self.height, self.width, self.mean.size)
+        if stored.shape != made:
             raise FalconetError(
-                f"meta: preprocess gives {list(pixels.shape)}, the network takes "
+                f"meta: preprocess gives {list(made)}, the network takes "
                 f"{list(stored.shape)}; export the model again"
             )
+        pixels, frame = self.pixels(image)
         for c in range(pixels.shape[2]):
             stored[..., c] = self.lut[pixels[..., c], c]
         return frame

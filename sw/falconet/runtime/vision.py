@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, FalconetError
+from falconet.isa.errors import shown
 from falconet.runtime.boxes import decode, iou, suppress
 from falconet.runtime.detections import Detections
 from falconet.runtime.preprocess import Frame, Preprocessor, dequantize, quantize
@@ -149,7 +150,7 @@ def postprocess(
         raise FalconetError(f"meta: postprocess is unusable ({e}); export the model again"
                             ) from None
     raise FalconetError(
-        f"meta: postprocess.kind='{post['kind']}' is unknown; use classification or detection"
+        f"meta: postprocess.kind={shown(post['kind'])} is unknown; use classification or detection"
     )
 
 

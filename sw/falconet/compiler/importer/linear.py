@@ -72,7 +72,7 @@ def _weights(node: OnnxNode, value: Value | None, axis: int) -> tuple[Array, Arr
         node.refuse(f"weights '{value.name}' contain -128; quantise them with narrow range "
                     "[-127, 127]")
     others = [n for i, n in enumerate(value.scale.shape) if i != axis]
-    if any(n != 1 for n in others):
+    if any(n != 1 for n in others) or value.scale.size not in (1, value.q.shape[axis]):
         node.refuse(f"weights '{value.name}' have scales along another axis than that of the "
                     "output channels; quantise them per output channel")
     scale = np.broadcast_to(value.scale.reshape(-1), value.q.shape[axis]).astype(np.float64)
@@ -87,6 +87,10 @@ def _bias(ctx: Context, node: OnnxNode, args: list[Value | None], out: int) -> A
     value = args[2] if len(args) > 2 else None
     if isinstance(value, Weight):
         # In double: an int32 bias has more digits than a float32.
+        sizes = {a.size for a in (value.q, value.scale, value.zero_point)}
+        if not sizes <= {1, out}:
+            node.refuse(f"bias '{value.name}' has the shape {list(value.q.shape)}, its scales "
+                        f"{list(value.scale.shape)}; give one of each per output channel")
         exact = (value.q.astype(np.float64) - value.zero_point) * value.scale.astype(np.float64)
         return np.broadcast_to(exact.reshape(-1), out).astype(np.float64)
     array = ctx.constant(node, value, 2)

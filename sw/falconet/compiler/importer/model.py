@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 
 from falconet.compiler.importer.cut import cut
 from falconet.isa import FalconetError
+from falconet.isa.checks import read_json
+from falconet.isa.errors import shown
 from falconet.isa.heads import parse
 
 __all__ = ["Model", "OnnxNode", "describe_heads", "evaluate", "load", "read"]
@@ -66,14 +68,16 @@ def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     """
     model, name, where = _open(source)
     head = parse(_meta(model).get("postprocess"))
-    if head is not None:
-        model = cut(model, head.tensors())
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     try:
+        if head is not None:
+            model = cut(model, head.tensors())
         if version < _MIN_OPSET:
             model = onnx.version_converter.convert_version(model, _MIN_OPSET)
         onnx.checker.check_model(model)
         return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), name
+    except FalconetError:
+        raise
     except Exception as e:
         raise FalconetError(f"{where}: not a valid ONNX model ({_line(e)}); export it again with "
                             "opset 17") from None
@@ -108,7 +112,8 @@ def describe_heads(source: str | Path | onnx.ModelProto, heads: dict[str, Any]) 
 
 
 def _line(e: Exception) -> str:
-    return " ".join(str(e).split())[:200]
+    text = "".join(c if c.isprintable() else " " for c in str(e))
+    return " ".join(text.split())[:200]
 
 
 def read(source: str | Path | onnx.ModelProto) -> Model:
@@ -121,7 +126,7 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
     """
     proto, name = load(source)
     graph = proto.graph
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    constants = {t.name: _array(t) for t in graph.initializer}
     nodes = []
     for p in graph.node:
         label = p.name or f"{p.op_type}:{p.output[0]}"
@@ -149,11 +154,19 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
                  [v.name for v in graph.output], opset, _meta(proto))
 
 
+def _array(t: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(t)
+    except Exception as e:  # whatever onnx and numpy raise
+        raise FalconetError(f"constant {shown(t.name)}: unreadable ({_line(e)}); export the "
+                            "network again") from None
+
+
 def _meta(proto: onnx.ModelProto) -> dict[str, Any]:
     for p in proto.metadata_props:
         if p.key == "falconet":
             try:
-                meta = json.loads(p.value)
+                meta = read_json(p.value)
                 if isinstance(meta, dict):
                     return meta
             except ValueError:
