@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from falconet.isa.arch import Arch
-from falconet.isa.checks import Fields, fault, text, whole
+from falconet.isa.checks import Fields, fault, number, text, whole
 from falconet.isa.errors import shown
 from falconet.isa.graph_section import check_graph
 from falconet.isa.heads import parse
@@ -97,6 +97,9 @@ def _preprocess(p: Fields) -> None:
     p.wholes("size", 2, 1, _PICTURE)
     if "resize" in p.value:
         p.whole("resize", 1, _PICTURE)
+    for key, least in (("mean", -1e6), ("std", 1e-6)):
+        for value in p.entries(key):
+            number(value, f"{p.field}.{key}", least, 1e6)
 
 
 def _tensor(t: Fields, arch: Arch, size: int, stored_as: bool) -> tuple[str, tuple[int, ...]]:
