@@ -104,14 +104,9 @@ def distillation(
 
     base = Recipe.load("small-quick").to_dict()
     student = {**base, "fields": {**base["fields"], "backbone": {"width": 0.125}, "neck": 24}}
-    with_teacher = {**student["distil"], "teacher": str(teacher)}
-    ways = {
-        "alone": student["distil"],
-        "soft targets": with_teacher,
-        "soft targets, attention": {**with_teacher, "attention": 10.0},
-    }
-    plan = {f"distil-{way.replace(', ', '-').replace(' ', '-')}-{seed}":
-            {**student, "seed": seed, "distil": distil}
+    ways = {"alone": student["distil"],
+            "soft targets": {**student["distil"], "teacher": str(teacher)}}
+    plan = {f"distil-{way.replace(' ', '-')}-{seed}": {**student, "seed": seed, "distil": distil}
             for way, distil in ways.items() for seed in _SEEDS}
     results = list(_all(plan, jobs))
     rows = []
