@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, Engine, FalconetError, build_folder
+from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, register
+from falconet_sim.machine import READ_ONLY
 
 __all__ = [
     "build_library", "cached_verilog", "machine_library", "machine_verilog", "source_key",
@@ -148,7 +149,10 @@ def build_library(
     compiler = _compiler()
     defines = (
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
-        f"-DFALCONET_TRACE={int(trace)}", *KINDS[kind].compiler,
+        f"-DFALCONET_TRACE={int(trace)}", f"-DFALCONET_SEGMENTS={len(Segment)}",
+        f"-DFALCONET_WINDOWS={register(f'{Segment(0).name}_BASE').offset}",
+        f"-DFALCONET_WRITABLE={sum(1 << s for s in Segment if s not in READ_ONLY)}",
+        *KINDS[kind].compiler,
     )
     flags = (*VERILATOR_FLAGS, *KINDS[kind].verilator)
     name = f"{name}-{kind}" if kind else name

@@ -4,8 +4,13 @@
 // outputs are sampled just before it. One call of Sim::step is one clock cycle. The DDR model is
 // described in falconet_sim/ddr.py.
 //
+// Every burst is checked against the windows that the registers have set, and every byte written.
+// Faults can be planned: falconet_sim/faults.py.
+//
 // FALCONET_LANES: lanes of the machine. FALCONET_ENGINES: engines. FALCONET_TRACE: 1 if it has the
-// trace port. VM_COVERAGE, VM_TRACE: 1 if Verilator counts coverage, draws waveforms.
+// trace port. FALCONET_WINDOWS: offset of the registers base, size of each segment;
+// FALCONET_SEGMENTS: how many; FALCONET_WRITABLE: bit s: segment s may be written.
+// VM_COVERAGE, VM_TRACE: 1 if Verilator counts coverage, draws waveforms.
 
 #include <cstdarg>
 #include <cstdint>
@@ -56,11 +61,20 @@ struct EventRecord {  // an instruction started (kind 0) or retired (kind 1)
 };
 #pragma pack(pop)
 
+enum FaultKind : uint32_t { kAnswer, kHoldAddress, kHoldData, kHoldAnswer };
+
+struct Fault {  // of one burst
+    uint32_t port, kind, beat;  // port: 0, 1 read by m0, m1, 2 written
+    uint64_t burst, value;      // number of the burst; response, or cycles
+};
+
 struct Burst {
     uint64_t ready;  // first cycle in which a beat may move
     uint32_t addr;
     uint8_t beats, id;
     bool bad;
+    uint8_t answer = kOkay, answer_beat = 0, hold_beat = 0;  // of a Fault
+    uint64_t hold = 0, hold_answer = 0;
 };
 
 struct ReadBeat {
@@ -77,12 +91,13 @@ struct Response {
 struct Address {  // a raised address channel, to see that it keeps still
     bool valid = false;
     uint32_t addr = 0, len = 0;
+    bool held = false;
 };
 
 class Sim {
 public:
-    Sim(const DdrConfig& config, uint8_t* memory, uint64_t base, uint64_t size)
-        : config_(config), memory_(memory), base_(base), size_(size),
+    Sim(const DdrConfig& config, uint8_t* memory, uint64_t base, uint64_t size, bool windows)
+        : config_(config), memory_(memory), base_(base), size_(size), windows_(windows),
           context_(new VerilatedContext), top_(new Vtop(context_.get())) {
         budget_ = config.bucket_bytes;
         top_->clk = 0;
@@ -114,6 +129,8 @@ public:
             if (w) AXIL(wvalid) = 0;
         }
         AXIL(awvalid) = AXIL(wvalid) = AXIL(bready) = 0;
+        const uint32_t at = (offset - FALCONET_WINDOWS) / 4;
+        if (at < 2 * FALCONET_SEGMENTS) window_[at] = value & (at % 2 ? ~127u : ~4095u);
         return done || fail("AXI-Lite: no answer to a write of register 0x%02x", offset);
     }
 
@@ -144,10 +161,27 @@ public:
 
     uint64_t cycle = 0, active = 0;  // now; and when the machine last moved a beat or retired
     uint64_t beats[3] = {0, 0, 0};   // read by m0, by m1, written
+    uint64_t bursts[3] = {0, 0, 0};  // accepted, likewise
+    uint64_t errors = 0, holds = 0;  // answers that were errors; planned holds that held something
     bool log_writes = false, log_events = false;
     std::vector<WriteRecord> writes;
     std::vector<EventRecord> events;
     const char* error() const { return error_.c_str(); }
+
+    void plan(const Fault& fault) { faults_.push_back(fault); }
+    // Forget what is planned, and let go what is held.
+    void relent() {
+        faults_.clear();
+        for (auto& until : closed_until_) until = 0;
+        for (auto* queue : {&reads_[0], &reads_[1], &awaiting_})
+            for (Burst& b : *queue) {
+                b.hold = b.hold_answer = b.answer = 0;
+                if (queue == &awaiting_ || b.ready > cycle + config_.first_beat_latency)
+                    b.ready = cycle;
+            }
+        for (Response& r : responses_)
+            if (r.ready > cycle + config_.write_latency) r.ready = cycle;
+    }
 
 #if VM_COVERAGE
     void save_coverage(const char* file) { context_->coveragep()->write(file); }
@@ -168,10 +202,15 @@ public:
 private:
     static constexpr int kPatience = 1000;
     static constexpr int kReaders = 2;
+    static constexpr int kWrite = kReaders;  // the write port
 
     DdrConfig config_;
     uint8_t* memory_;
     uint64_t base_, size_;
+    bool windows_;
+    uint32_t window_[2 * FALCONET_SEGMENTS] = {};  // base, size of each segment, as in the registers
+    std::vector<Fault> faults_;
+    uint64_t closed_until_[kReaders + 1] = {};  // address channels
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vtop> top_;
     std::string error_;
@@ -223,19 +262,65 @@ private:
             if (addr % kBeat) fail("%s: address 0x%08x is not a multiple of 8", name, addr);
             if (addr >> 12 != end >> 12)
                 fail("%s: the burst of %u from 0x%08x crosses 4 KiB", name, len + 1, addr);
+            if (windows_ && !inside(port == kWrite, addr, (len + 1) * kBeat))
+                fail("%s: the burst of %u from 0x%08x is not inside a window", name, len + 1,
+                     addr);
         }
-        was = {valid && !ready, addr, len};
+        if (valid && !ready && cycle < closed_until_[port] && !was.held) {
+            was.held = true;
+            ++holds;
+        }
+        was = {valid && !ready, addr, len, valid && !ready && was.held};
     }
 
-    Burst accept(uint32_t addr, uint32_t len, uint32_t id, uint32_t latency) const {
+    // Whether bytes are in a segment that may be read, or written.
+    bool inside(bool write, uint32_t addr, uint32_t bytes) const {
+        for (unsigned s = 0; s < FALCONET_SEGMENTS; ++s) {
+            const uint64_t begin = window_[2 * s], end = begin + window_[2 * s + 1];
+            if (write && !(FALCONET_WRITABLE >> s & 1)) continue;
+            if (addr >= begin && addr + uint64_t(bytes) <= end) return true;
+        }
+        return false;
+    }
+
+    Burst accept(int port, uint32_t addr, uint32_t len, uint32_t id, uint32_t latency) {
         uint8_t beats = uint8_t(len + 1);
-        return {cycle + latency, addr, beats, uint8_t(id), !reachable(addr, beats)};
+        Burst b{cycle + latency, addr, beats, uint8_t(id), !reachable(addr, beats)};
+        for (const Fault& f : faults_)
+            if (int(f.port) == port && f.burst == bursts[port]) afflict(port, f, b);
+        ++bursts[port];
+        return b;
+    }
+
+    void afflict(int port, const Fault& f, Burst& b) {
+        const uint8_t beat = uint8_t(f.beat < b.beats ? f.beat : b.beats - 1);
+        if (f.kind == kAnswer) {
+            b.answer = uint8_t(f.value);
+            b.answer_beat = beat;
+        } else if (f.kind == kHoldAddress) {
+            closed_until_[port] = cycle + f.value;
+        } else if (f.kind == kHoldData) {
+            b.hold = f.value;
+            b.hold_beat = beat;
+        } else {
+            b.hold_answer = f.value;
+        }
+    }
+
+    // Whether the next beat of a burst must wait; a planned hold begins when it is the beat's turn.
+    bool waits(Burst& b, unsigned beat) {
+        if (b.hold && beat == b.hold_beat && b.ready <= cycle) {
+            b.ready = cycle + b.hold;
+            b.hold = 0;
+            ++holds;
+        }
+        return b.ready > cycle;
     }
 
     template <class ARREADY, class RDATA, class RRESP, class RLAST, class RID, class RVALID>
     void drive_read(int p, ARREADY& arready, RDATA& rdata, RRESP& rresp, RLAST& rlast, RID& rid,
                     RVALID& rvalid) {
-        arready = reads_[p].size() < config_.outstanding;
+        arready = reads_[p].size() < config_.outstanding && cycle >= closed_until_[p];
         rvalid = !data_[p].empty();
         if (rvalid) {
             const ReadBeat& b = data_[p].front();
@@ -251,7 +336,7 @@ private:
                    READ(m0, rid), READ(m0, rvalid));
         drive_read(1, READ(m1, arready), READ(m1, rdata), READ(m1, rresp), READ(m1, rlast),
                    READ(m1, rid), READ(m1, rvalid));
-        WRITE(awready) = awaiting_.size() < config_.outstanding;
+        WRITE(awready) = awaiting_.size() < config_.outstanding && cycle >= closed_until_[kWrite];
         WRITE(wready) = write_may_move_;
         WRITE(bvalid) = !responses_.empty() && responses_.front().ready <= cycle;
         if (!responses_.empty()) {
@@ -260,10 +345,10 @@ private:
         }
     }
 
-    bool wants(int p) const {
-        if (p == kReaders) return !awaiting_.empty();
-        return !reads_[p].empty() && reads_[p].front().ready <= cycle &&
-               data_[p].size() < config_.queue_beats;
+    bool wants(int p) {
+        if (p == kWrite) return !awaiting_.empty() && !waits(awaiting_.front(), write_beat_);
+        return !reads_[p].empty() && data_[p].size() < config_.queue_beats &&
+               !waits(reads_[p].front(), beat_[p]);
     }
 
     // One beat of the oldest burst of a read port comes out of DDR.
@@ -271,6 +356,10 @@ private:
         const Burst& b = reads_[p].front();
         ReadBeat beat{0, uint8_t(b.bad ? kDecErr : kOkay), b.id, beat_[p] + 1u == b.beats};
         if (!b.bad) memcpy(&beat.data, memory_ + (b.addr - base_) + kBeat * beat_[p], kBeat);
+        if (b.answer && beat_[p] == b.answer_beat) {
+            beat.resp = b.answer;
+            beat.data ^= 0x0123456789abcdef;  // what comes with an error is worth nothing
+        }
         data_[p].push_back(beat);
         ++beat_[p];
         if (beat.last) {
@@ -296,7 +385,7 @@ private:
                 return;
             }
             budget_ -= kBeat;
-            if (p == kReaders)
+            if (p == kWrite)
                 write_may_move_ = true;
             else
                 fetch(p);
@@ -314,7 +403,10 @@ private:
         if (WRITE(wid) != b.id)
             fail("m0 write: WID is %u, AWID was %u", unsigned(WRITE(wid)),
                  unsigned(b.id));
-        if (!b.bad) {
+        const uint32_t at = b.addr + kBeat * write_beat_;
+        if (windows_ && WRITE(wstrb) && !inside(true, at, kBeat))
+            fail("m0 write: the beat at 0x%08x is no longer inside a window", at);
+        if (!b.bad && !b.answer) {
             uint8_t* to = memory_ + (b.addr - base_) + kBeat * write_beat_;
             uint64_t value = WRITE(wdata);
             for (unsigned i = 0; i < kBeat; ++i)
@@ -322,8 +414,9 @@ private:
         }
         ++write_beat_;
         if (last) {
-            responses_.push_back(
-                {cycle + config_.write_latency, uint8_t(b.bad ? kDecErr : kOkay), b.id});
+            responses_.push_back({cycle + config_.write_latency + b.hold_answer,
+                                  b.bad ? uint8_t(kDecErr) : b.answer, b.id});
+            holds += b.hold_answer != 0;
             awaiting_.pop_front();
             write_beat_ = 0;
         }
@@ -371,19 +464,22 @@ private:
             write_beat();
         else if (write_may_move_)
             budget_ += kBeat;
-        if (WRITE(bvalid) && WRITE(bready)) responses_.pop_front();
+        if (WRITE(bvalid) && WRITE(bready)) {
+            errors += responses_.front().resp > 1;
+            responses_.pop_front();
+        }
         if (READ(m0, arvalid) && READ(m0, arready))
-            reads_[0].push_back(accept(READ(m0, araddr), READ(m0, arlen), READ(m0, arid),
+            reads_[0].push_back(accept(0, READ(m0, araddr), READ(m0, arlen), READ(m0, arid),
                                        latency));
         if (READ(m1, arvalid) && READ(m1, arready))
-            reads_[1].push_back(accept(READ(m1, araddr), READ(m1, arlen), READ(m1, arid),
+            reads_[1].push_back(accept(1, READ(m1, araddr), READ(m1, arlen), READ(m1, arid),
                                        latency));
         if (WRITE(awvalid) && WRITE(awready))
-            awaiting_.push_back(accept(WRITE(awaddr), WRITE(awlen),
-                                       WRITE(awid), 0));
+            awaiting_.push_back(accept(kWrite, WRITE(awaddr), WRITE(awlen), WRITE(awid), 0));
     }
 
     void took_read(int p) {
+        errors += data_[p].front().resp > 1;
         data_[p].pop_front();
         ++beats[p];
         active = cycle;
@@ -417,8 +513,9 @@ private:
 
 extern "C" {
 
-Sim* falconet_new(const DdrConfig* config, uint8_t* memory, uint64_t base, uint64_t size) {
-    return new Sim(*config, memory, base, size);
+Sim* falconet_new(const DdrConfig* config, uint8_t* memory, uint64_t base, uint64_t size,
+                  int windows) {
+    return new Sim(*config, memory, base, size, windows);
 }
 void falconet_delete(Sim* s) { delete s; }
 int falconet_write(Sim* s, uint32_t offset, uint32_t value) {
@@ -432,6 +529,13 @@ const char* falconet_error(Sim* s) { return s->error(); }
 uint64_t falconet_cycle(Sim* s) { return s->cycle; }
 uint64_t falconet_active(Sim* s) { return s->active; }
 void falconet_beats(Sim* s, uint64_t* out) { memcpy(out, s->beats, sizeof s->beats); }
+void falconet_bursts(Sim* s, uint64_t* out) { memcpy(out, s->bursts, sizeof s->bursts); }
+void falconet_plan(Sim* s, const Fault* fault) { s->plan(*fault); }
+void falconet_relent(Sim* s) { s->relent(); }
+void falconet_suffered(Sim* s, uint64_t* errors, uint64_t* holds) {
+    *errors = s->errors;
+    *holds = s->holds;
+}
 void falconet_log(Sim* s, int writes, int events) {
     s->log_writes = writes;
     s->log_events = events;

@@ -19,6 +19,7 @@ from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
 from falconet_sim.build import machine_library
 from falconet_sim.ddr import DdrConfig, DdrModel
+from falconet_sim.faults import PORTS, BusFault, FaultRecord
 
 __all__ = ["RtlDevice", "SimBoard", "SimBuffer", "write_dtype"]
 
@@ -54,6 +55,9 @@ class SimBuffer:
 class SimBoard:
     """Bus and memory of a Verilated machine.
 
+    Every burst that it raises must be inside a window that the registers have set, every byte that
+    it writes inside one that may be written; the first that is not is a FalconetError.
+
     Parameters
     ----------
     library:
@@ -64,6 +68,8 @@ class SimBoard:
         Its size; a burst outside is answered with DECERR.
     stall_cycles:
         :meth:`wait` gives up when for so long no beat has moved and no instruction retired.
+    windows:
+        Whether there are windows, as :data:`~falconet.isa.REGISTERS` has them.
     """
 
     CHUNK = 200_000  # cycles between two looks at the keyboard
@@ -71,7 +77,7 @@ class SimBoard:
 
     def __init__(
         self, library: Path, ddr: DdrModel, *, lanes: int, memory_bytes: int = 256 << 20,
-        stall_cycles: int = 20_000_000,
+        stall_cycles: int = 20_000_000, windows: bool = True,
     ) -> None:
         self._lib = _bind(library)
         self._lanes, self._stall = lanes, stall_cycles
@@ -80,7 +86,7 @@ class SimBoard:
         self.interrupt_cycle = 0
         self._sim = self._lib.falconet_new(
             ctypes.byref(ddr.config()), self.ddr.ctypes.data_as(ctypes.c_void_p), BASE,
-            memory_bytes,
+            memory_bytes, windows,
         )
 
     def __del__(self) -> None:
@@ -139,10 +145,32 @@ class SimBoard:
         return int(self._lib.falconet_cycle(self._sim))
 
     def beats(self) -> dict[str, int]:
-        """Beats of 8 bytes moved since power-up: read by m0, by m1, written by m0."""
-        out = (ctypes.c_uint64 * 3)()
-        self._lib.falconet_beats(self._sim, out)
-        return dict(zip(("m0_read", "m1_read", "m0_write"), out))
+        """Beats of 8 bytes moved since power-up by each of falconet_sim.faults.PORTS."""
+        return self._by_port(self._lib.falconet_beats)
+
+    def bursts(self) -> dict[str, int]:
+        """Bursts accepted since power-up, likewise."""
+        return self._by_port(self._lib.falconet_bursts)
+
+    def _by_port(self, get: Any) -> dict[str, int]:
+        out = (ctypes.c_uint64 * len(PORTS))()
+        get(self._sim, out)
+        return dict(zip(PORTS, out))
+
+    def plan(self, fault: BusFault) -> None:
+        """Let a fault happen."""
+        record = fault.record(self.bursts().get(fault.port, 0))
+        self._lib.falconet_plan(self._sim, ctypes.byref(record))
+
+    def relent(self) -> None:
+        """Forget the faults that have not happened yet, and let go what is held."""
+        self._lib.falconet_relent(self._sim)
+
+    def suffered(self) -> tuple[int, int]:
+        """Since power-up: errors that the machine was answered, holds that held something up."""
+        errors, holds = ctypes.c_uint64(), ctypes.c_uint64()
+        self._lib.falconet_suffered(self._sim, ctypes.byref(errors), ctypes.byref(holds))
+        return errors.value, holds.value
 
     def log(self, *, writes: bool, events: bool) -> None:
         """Choose what is logged from now on, and forget what was."""
@@ -184,7 +212,7 @@ def _bind(library: Path) -> ctypes.CDLL:
     sim, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
     out = ctypes.POINTER(ctypes.c_void_p)
     signatures: dict[str, tuple[Any, list[Any]]] = {
-        "new": (sim, [ctypes.POINTER(DdrConfig), ctypes.c_void_p, u64, u64]),
+        "new": (sim, [ctypes.POINTER(DdrConfig), ctypes.c_void_p, u64, u64, ctypes.c_int]),
         "delete": (None, [sim]),
         "write": (ctypes.c_int, [sim, u32, u32]),
         "read": (ctypes.c_int, [sim, u32, ctypes.POINTER(u32)]),
@@ -193,6 +221,10 @@ def _bind(library: Path) -> ctypes.CDLL:
         "cycle": (u64, [sim]),
         "active": (u64, [sim]),
         "beats": (None, [sim, ctypes.POINTER(u64)]),
+        "bursts": (None, [sim, ctypes.POINTER(u64)]),
+        "plan": (None, [sim, ctypes.POINTER(FaultRecord)]),
+        "relent": (None, [sim]),
+        "suffered": (None, [sim, ctypes.POINTER(u64), ctypes.POINTER(u64)]),
         "log": (None, [sim, ctypes.c_int, ctypes.c_int]),
         "writes": (u64, [sim, out]),
         "events": (u64, [sim, out]),

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, Segment, register
 from falconet.runtime.bus import Wake
 from falconet_sim.build import build_library
 from falconet_sim.ddr import DdrModel
+from falconet_sim.faults import FOREVER, PORTS, BusFault
 from falconet_sim.rtl import BASE, SimBoard
 
 DDR = DdrModel(clock_mhz=125.0)
@@ -25,16 +26,16 @@ def library() -> Path:
 
 class Traffic:
     def __init__(self, library: Path, ddr: DdrModel = DDR, **options: int) -> None:
-        options = {"memory_bytes": 1 << 20, **options}
+        options = {"memory_bytes": 1 << 20, "windows": False, **options}
         self.board = SimBoard(library, ddr, lanes=8, **options)
 
     def run(self, read0: int = 0, read1: int = 0, write: int = 0, *, beats: int = 16,
             base: int = BASE, faults: int = 0) -> int:
         """Cycles of a run of so many bursts."""
-        for register, value in ((READ0, read0), (READ1, read1), (WRITE, write),
-                                (LENGTH, beats - 1), (ADDRESS, base), (FAULTS, faults),
-                                (CONTROL, 1)):
-            self.board.write_register(register, value)
+        for offset, value in ((READ0, read0), (READ1, read1), (WRITE, write),
+                              (LENGTH, beats - 1), (ADDRESS, base), (FAULTS, faults),
+                              (CONTROL, 1)):
+            self.board.write_register(offset, value)
         start = self.board.cycle
         while self.board.interrupt_cycle < start:
             assert self.board.wait(1.0) is not Wake.STALLED
@@ -122,6 +123,125 @@ def test_waiting_ends_when_nothing_moves(library: Path) -> None:
     while traffic.board.wait(1.0) is not Wake.STALLED:
         waited += 1
         assert waited < 3
+
+
+PORT = dict(zip(PORTS, ("read0", "read1", "write")))
+
+
+def window(traffic: Traffic, segment: Segment, base: int, size: int) -> None:
+    for part, value in (("BASE", base), ("SIZE", size)):
+        traffic.board.write_register(register(f"{segment.name}_{part}").offset, value)
+
+
+@pytest.mark.parametrize("segment", Segment)
+@pytest.mark.parametrize("port", PORTS)
+def test_windows_are_watched(library: Path, port: str, segment: Segment) -> None:
+    """Each burst of 128 bytes from 0x10001000 on: inside one window, and of one that may be
+    written if it writes."""
+    traffic = Traffic(library, windows=True)
+    at = BASE + 4096
+    window(traffic, segment, at, 256)
+    writable = segment in (Segment.OUTPUT, Segment.WORK)
+    if port != "m0_write" or writable:
+        traffic.run(**{PORT[port]: 2}, base=at)
+    else:
+        with pytest.raises(FalconetError, match=r"m0 write: the burst of 16 from 0x10001000"):
+            traffic.run(**{PORT[port]: 2}, base=at)
+        return
+    for base, count, beats in ((at, 3, 16), (at - 8, 1, 1), (at + 248, 2, 1), (BASE, 1, 16)):
+        beyond = Traffic(library, windows=True)
+        window(beyond, segment, at, 256)
+        with pytest.raises(FalconetError, match=r"from 0x1000[01]\w* is not inside a window"):
+            beyond.run(**{PORT[port]: count}, base=base, beats=beats)
+
+
+def test_two_windows_are_not_one(library: Path) -> None:
+    """A burst must lie inside one of them, though both together would hold it."""
+    traffic = Traffic(library, windows=True)
+    window(traffic, Segment.OUTPUT, BASE, 4096)
+    window(traffic, Segment.WORK, BASE + 4096, 4096)
+    traffic.run(write=64, base=BASE)
+    window(traffic, Segment.OUTPUT, 0xFFFF_F000, 8192)  # an end beyond 2**32 begins no new round
+    with pytest.raises(FalconetError, match="0x00000000 is not inside a window"):
+        traffic.run(write=1, base=0)
+
+
+def test_a_window_that_goes_away_under_a_burst(library: Path) -> None:
+    traffic = Traffic(library, windows=True)
+    window(traffic, Segment.WORK, BASE, 4096)
+    traffic.board.plan(BusFault("m0_write", 0, "hold", beat=3, cycles=5000))
+    traffic.board.write_register(WRITE, 1)
+    traffic.board.write_register(LENGTH, 15)
+    traffic.board.write_register(ADDRESS, BASE)
+    traffic.board.write_register(CONTROL, 1)
+    traffic.board.pause()
+    window(traffic, Segment.WORK, BASE, 0)
+    with pytest.raises(FalconetError, match="beat at 0x10000018 is no longer inside a window"):
+        for _ in range(10):
+            traffic.board.pause()
+
+
+@pytest.mark.parametrize("what, code", [("slverr", 2), ("decerr", 3)])
+@pytest.mark.parametrize("port", PORTS)
+def test_planned_errors(library: Path, port: str, what: str, code: int) -> None:
+    """One burst is answered with it, at the beat that was planned, and no other."""
+    traffic = Traffic(library)
+    buffer = traffic.board.allocate(8 * 128)
+    buffer.array[:] = 0x55
+    traffic.run(**{PORT[port]: 2}, base=buffer.physical_address)
+    assert traffic.board.suffered() == (0, 0)
+    buffer.array[:] = 0x55
+    traffic.board.plan(BusFault(port, 3, what, beat=2))
+    traffic.run(**{PORT[port]: 5}, base=buffer.physical_address)
+    assert traffic.board.suffered() == (1, 0)
+    assert traffic.board.read_register(RESPONSES) == code
+    if port == "m0_write":
+        lost = (buffer.array.reshape(8, 128) == 0x55).all(1)
+        assert lost.tolist() == [False] * 3 + [True, False] + [True] * 3
+    else:
+        assert traffic.board.read_register(SUM) == 0x8888_8888  # one beat of 80 is spoilt
+    assert traffic.board.bursts()[port] == 7
+
+
+@pytest.mark.parametrize("port, channel", [
+    *((p, c) for p in PORTS for c in ("address", "data")), ("m0_write", "answer")])
+def test_planned_holds(library: Path, port: str, channel: str) -> None:
+    quiet = Traffic(library)
+    plain = quiet.run(**{PORT[port]: 30})
+    held = Traffic(library)
+    for beat in (0, 255):
+        held.board.plan(BusFault(port, 4 + beat % 7, "hold", beat, channel, 3000))
+    cycles = held.run(**{PORT[port]: 30})
+    assert 2600 < cycles - plain < 6200  # the two may overlap
+    assert held.board.suffered() == (0, 2) and held.board.beats() == quiet.board.beats()
+
+
+@pytest.mark.parametrize("port, channel", [("m0_read", "data"), ("m1_read", "address"),
+                                           ("m0_write", "data"), ("m0_write", "answer")])
+def test_a_hold_without_end_is_let_go(library: Path, port: str, channel: str) -> None:
+    traffic = Traffic(library, stall_cycles=5000)
+    traffic.board.plan(BusFault(port, 2, "hold", 5, channel, FOREVER))
+    if channel != "answer":
+        traffic.board.plan(BusFault(port, 9, "slverr"))
+    number = {"m0_read": READ0, "m1_read": READ1, "m0_write": WRITE}[port]
+    for offset, value in ((number, 20), (LENGTH, 15), (ADDRESS, BASE)):
+        traffic.board.write_register(offset, value)
+    traffic.board.write_register(CONTROL, 1)
+    while traffic.board.wait(1.0) is not Wake.STALLED:
+        assert traffic.board.cycle < 100_000
+    traffic.board.relent()
+    assert traffic.board.wait(1.0) is Wake.INTERRUPT
+    assert traffic.board.suffered()[0] == 0 and traffic.board.bursts()[port] == 20
+
+
+@pytest.mark.parametrize("fault", [
+    BusFault("m2_read", 0, "slverr"), BusFault("m0_read", 0, "lost"),
+    BusFault("m1_read", 0, "hold", channel="answer"),
+    BusFault("m0_write", 0, "hold", channel="response"),
+])
+def test_impossible_faults(library: Path, fault: BusFault) -> None:
+    with pytest.raises(FalconetError, match=r"see falconet_sim\.faults"):
+        Traffic(library).board.plan(fault)
 
 
 def test_memory_is_allocated_first_fit(library: Path) -> None:
