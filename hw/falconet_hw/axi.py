@@ -194,14 +194,16 @@ class WriteMaster(Component):
 
     Raises an address every second cycle at most, up to 16 bursts outstanding, one ID. Data
     follows its address, never goes before it, and does not wait for it to be taken; one beat a
-    cycle.
+    cycle. Once stopped it does not wait for the client's data either: what is missing goes out
+    without strobes, so that whatever the client is waiting for, the bus comes to rest.
 
     Members
     -------
     client: In(WriteClientSignature())
-        A command may be given before its data; the client then supplies all of it.
+        A command may be given before its data; the client then supplies all of it. Of what it
+        offers while ``stop`` is high nothing is written.
     stop: In(1)
-        No new address is raised; bursts already accepted are finished.
+        No new address is raised; bursts already accepted are finished. To be held until reset.
     bus: Out(Axi3WriteSignature())
     idle: Out(1)
         No address is raised, no data or response outstanding.
@@ -257,12 +259,12 @@ class WriteMaster(Component):
         last, go = Signal(), Signal()
         m.d.comb += [
             last.eq(index == lengths.o.payload),
-            beats.i.valid.eq(client.data.valid & lengths.o.valid),
+            beats.i.valid.eq((client.data.valid | self.stop) & lengths.o.valid),
             client.data.ready.eq(beats.i.ready & lengths.o.valid),
             go.eq(beats.i.valid & beats.i.ready),
             lengths.o.ready.eq(go & last),
             beats.i.payload.data.eq(client.data.payload.data),
-            beats.i.payload.strb.eq(client.data.payload.strb),
+            beats.i.payload.strb.eq(client.data.payload.strb & (~self.stop).replicate(8)),
             beats.i.payload.last.eq(last),
             bus.wvalid.eq(beats.o.valid), beats.o.ready.eq(bus.wready),
             bus.wdata.eq(beats.o.payload.data), bus.wstrb.eq(beats.o.payload.strb),

@@ -131,8 +131,8 @@ class StoreEngine(Component):
     busy: Out(1)
         Instructions have been accepted and not retired.
     stop: In(1)
-        Some block has an error: retire nothing more. Bursts that the write master has accepted
-        still get their data; it is the write master that takes no more of them.
+        Some block has an error, or all is about to be reset: retire nothing more. The write
+        master takes no more bursts, and finishes by itself those that it has accepted.
     error: Out(ErrorLayout())
         WINDOW; the engine raises no burst any more, and acts as if stopped.
     """

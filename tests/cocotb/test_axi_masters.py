@@ -274,6 +274,43 @@ async def writes(dut: Any) -> None:
     assert len(tags) == 1 and len(rules.bursts) < BURSTS + len(lines) and not rules.outstanding
 
 
+@cocotb.test()
+async def write_stop_without_data(dut: Any) -> None:
+    """``stop`` while data is missing: the bursts are finished, and what is missing not written."""
+    arch, rng, ddr = preset(settings()["arch"]), random.Random(5), Ddr(5)
+    await begin(dut)
+    rules = Rules(dut, "w", arch, [])
+    write_slave(dut, "w", ddr, rng, 0.2)
+    lines = [(0x4000_0000 + 128 * k, arch.burst_beats, 0) for k in range(6)]
+    for given in (0, 1, arch.burst_beats - 1, arch.burst_beats, 2 * arch.burst_beats + 3):
+        before = ddr.bytes.copy()
+        feeding = cocotb.start_soon(commands(dut, "store", lines, pauses(rng, 0)))
+        dut.store__data__valid.value = 0
+        for k in range(given):
+            dut.store__data__payload.value = (k + 1) * 0x0101_0101_0101_0101 | 0xFF << 64
+            dut.store__data__valid.value = 1
+            await RisingEdge(dut.clk)
+            while not int(dut.store__data__ready.value):
+                await RisingEdge(dut.clk)
+        dut.store__data__valid.value = 0
+        for _ in range(100):
+            await RisingEdge(dut.clk)
+        assert rules.outstanding and not int(dut.w_idle.value)
+        # The client may offer anything now: it is too late.
+        dut.store__data__payload.value = (1 << 72) - 1
+        dut.store__data__valid.value = rng.randrange(2)
+        dut.stop.value = 1
+        await until(dut, lambda: int(dut.w_idle.value))
+        assert not rules.outstanding
+        feeding.cancel()
+        for name in ("store__cmd__valid", "store__data__valid", "stop"):
+            getattr(dut, name).value = 0
+        beats = np.arange(1, given + 1, dtype=np.uint8).repeat(8)
+        assert np.array_equal(ddr.bytes[: len(beats)], beats)
+        assert np.array_equal(ddr.bytes[len(beats) :], before[len(beats) :])
+        await reset(dut)
+
+
 @pytest.mark.parametrize("arch", ["pynq-z2"])
 def test_masters(arch: str) -> None:
     run(lambda: MastersBench(arch=preset(arch)), name="axi_masters", module="test_axi_masters",
