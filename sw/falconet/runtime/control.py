@@ -30,7 +30,7 @@ class Controller:
     """A machine behind a :class:`Bus`, identified; ``Driver`` adds memory, with its parameters."""
 
     PATIENCE = 1.0
-    """Seconds without an interrupt after which STATUS is looked at."""
+    """Seconds without an interrupt after which STATUS is looked at; and those that RESET has."""
 
     def __init__(
         self, bus: Bus, *, name: str, arch: Arch | None, timeout: float, waiting: str,
@@ -46,6 +46,8 @@ class Controller:
         self._name, self._timeout = name, timeout
         self._waiting = waiting if bus.has_interrupt else "poll"
         self._arch = self._identify(arch)
+        self._at_rest = False
+        """Whether it is known that the machine touches no memory."""
 
     @property
     def name(self) -> str:
@@ -86,11 +88,31 @@ class Controller:
             "bitstream of that preset"
         )
 
+    def _rest(self) -> None:
+        """RESET, and wait for the end of all that is under way on the memory bus.
+
+        Only then may memory that the machine was given serve something else.
+        """
+        self._at_rest = False
+        self.write("CONTROL", Control.RESET)
+        deadline = time.monotonic() + self.PATIENCE
+        while self.read("STATUS") & Status.BUSY:
+            if time.monotonic() > deadline:
+                raise FalconetError(
+                    f"{self._name}: the machine does not come to rest after RESET, its memory bus "
+                    "does not answer; load the bitstream again"
+                )
+            self._bus.pause()
+        self._at_rest = True
+
     def _prepare(
         self, program: Program, buffers: Mapping[Segment, Buffer], sizes: Mapping[Segment, int],
     ) -> None:
         """All but START: reset, windows (empty where there is no buffer), program, interrupt."""
-        self.write("CONTROL", Control.RESET)
+        if self._at_rest:
+            self.write("CONTROL", Control.RESET)
+        else:
+            self._rest()
         for s, size in sizes.items():
             buffer = buffers.get(s)
             self.write(f"{s.name}_BASE", buffer.physical_address if buffer else 0)
@@ -116,6 +138,7 @@ class Controller:
                 break
             if left <= 0 or wake is Wake.STALLED:
                 raise FalconetError(f"{self._name}: {explain_timeout(program, self._retired())}")
+        self._at_rest = True
         if self._waiting != "poll" and wake is not Wake.INTERRUPT:
             self._no_interrupt()
         if status & Status.ERROR:

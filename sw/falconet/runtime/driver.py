@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +111,10 @@ class Driver(Controller):
     # ------------------------------------------------------------------ programs and memory
 
     def load(self, program: Program) -> None:
-        """Copy the program to memory; refuses one that is made for another machine."""
+        """Copy the program to memory; refuses one that is made for another machine.
+
+        Whatever the machine was doing ends first: the driver before this one may have died.
+        """
         if program.arch.hash != self._arch.hash:
             raise FalconetError(
                 f"{self._name}: the program is for '{program.arch.name}' "
@@ -118,6 +122,8 @@ class Driver(Controller):
                 f"(0x{self._arch.hash:08x}); compile it for this machine"
             )
         self.close()
+        if not self._at_rest:
+            self._rest()
         self._sizes, self._program = segment_sizes(program), program
         try:
             self._fixed = self._allocate(Segment.CODE, Segment.WORK)
@@ -171,10 +177,13 @@ class Driver(Controller):
         return self._slots[index]
 
     def close(self) -> None:
-        """Give the memory back; load() is needed before the next run()."""
-        if self._running is not None:
-            self._running = None
-            self.write("CONTROL", Control.RESET)
+        """Give the memory back; load() is needed before the next run().
+
+        It is kept, with a FalconetError, if the machine might still write to it.
+        """
+        self._running = None
+        if (self._fixed or self._slots) and not self._at_rest:
+            self._rest()
         for buffers in (self._fixed, *(s.buffers for s in self._slots)):
             for buffer in buffers.values():
                 buffer.free()
@@ -264,7 +273,7 @@ class Driver(Controller):
             raise FalconetError(
                 f"{self._name}: the machine works on another frame; call wait() first")
         self._prepare(program, {**self._fixed, **slot.buffers}, self._sizes)
-        slot.began, self._running = time.perf_counter(), slot
+        slot.began, self._running, self._at_rest = time.perf_counter(), slot, False
         self.write("CONTROL", Control.START)
 
     def wait(self) -> None:
@@ -275,7 +284,8 @@ class Driver(Controller):
         try:
             self._finish(self.program, {**self._fixed, **slot.buffers}, self._sizes)
         except BaseException:  # of the keyboard too
-            self.write("CONTROL", Control.RESET)
+            with contextlib.suppress(FalconetError):  # the next step says it again
+                self._rest()
             raise
         slot.cycles = self.read("CYCLES")
         slot.busy = {e.name: self.read(f"BUSY_{e.name}") for e in Engine}
