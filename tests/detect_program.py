@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,37 @@ def detection_program(
     program lays out its segments on its own. Without ``waits`` each instruction waits for all that
     precede it.
     """
-    asm, per = Assembler(arch), arch.row_words
+    asm = Assembler(arch)
+    detect = add_detection(asm, detect, tensors)
+    program = asm.program(waits)
+    names = [t["name"] for t in asm.inputs]
+    program.header |= {
+        "detect": detect, "graph_offset": 0,  # a graph that hands its inputs on
+        "graph": {"inputs": names, "outputs": names, "nodes": [], "tensors": asm.inputs},
+    }
+    return program, dict(tensors)
+
+
+def add_detection(
+    asm: Assembler, detect: dict[str, Any], tensors: dict[str, Array], *, first: int = 0,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """All that a head needs, on scratchpad words from ``first`` on; what the header says of it.
+
+    ``between`` is called after each instruction of the detect engine, and may add others.
+    """
+    arch, per = asm.arch, asm.arch.row_words
     levels = [dict(level) for level in detect["levels"]]
     limit, rows, points = detect["limit"], detect["rows"], detect["points"]
     detect = {**detect, "levels": levels, "weights": -1}
-    free = [0]
+    free = [first]
 
     def load(name: str) -> dict[str, int]:
         """Load a head: the scratchpad address of the tensor, and its steps."""
         channels, height, width = tensors[name].shape
         blocks = -(-channels // arch.lanes)
         words = height * blocks * width
-        base = free[0] if free[0] + words <= arch.scratchpad_words else 0
+        base = free[0] if free[0] + words <= arch.scratchpad_words else first
         assert base + words <= arch.scratchpad_words
         free[0] = base + words
         at = asm.input(name, words, shape=[channels, height, width])
@@ -96,28 +115,25 @@ def detection_program(
             **cells(i, "centre_shift"), size_shift=level["size_shift"],
             **dict(zip(("x_lo", "x_hi", "y_lo", "y_hi"), level["clip"])),
         ))
+        between()
     if detect["mode"] == "soft_gaussian":
         detect["weights"] = reserve(2048)
         asm.add(Load(segment=Segment.INPUT, offset=detect["weights"], dst=Dst.DETECT,
                      run=2048 // arch.lanes))
     asm.add(Suppress(mode=Suppression[detect["mode"].upper()], agnostic=int(detect["agnostic"]),
                      limit=limit))
+    between()
     for i, level in enumerate(levels):
         if points:
             view = load(level["landmarks"])
             asm.constant(table_rows(arch, level, [[], [], level["mark"]], points), Dst.DETECT)
             asm.add(Mark(**view, n_values=2 * points, **cells(i, "mark_shift"), limit=limit))
+            between()
     at = detect["output"] = asm.segments["output"]
     asm.segments["output"] += arch.ROW_BYTES * (1 + limit * (1 + rows)) + 127 & ~127
     stored = (arch.candidates, 1, 0), (0, limit, 1), (limit, limit * rows, 1 + limit)
-    for first, count, to in stored:
+    for row, count, to in stored:
         if count:
             asm.add(Store(segment=Segment.OUTPUT, offset=at + to * arch.ROW_BYTES,
-                          src=Src.RECORDS, base=first * per, run=count * per))
-    program = asm.program(waits)
-    names = [t["name"] for t in asm.inputs]
-    program.header |= {
-        "detect": detect, "graph_offset": 0,  # a graph that hands its inputs on
-        "graph": {"inputs": names, "outputs": names, "nodes": [], "tensors": asm.inputs},
-    }
-    return program, dict(tensors)
+                          src=Src.RECORDS, base=row * per, run=count * per))
+    return detect

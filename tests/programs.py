@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from assembler import Assembler, mac_words, params, random_params, tap_words
-from detect_program import detection_program, table_rows
+from detect_program import add_detection, detection_program, table_rows
+from heads import random_head
 from numpy.typing import NDArray
 
 from falconet.isa import (
@@ -19,13 +20,15 @@ from falconet.isa import (
     Program,
     Segment,
     Store,
+    Suppression,
     Window,
 )
 
 __all__ = [
     "Assembler", "add_elementwise", "add_transfers", "add_window", "detection_program",
-    "mac_words", "params", "random_inputs", "random_mac", "random_out", "random_params",
-    "random_program", "random_stage", "random_window", "table_rows", "tap_words",
+    "mac_words", "mixed_program", "params", "random_inputs", "random_mac", "random_out",
+    "random_params", "random_program", "random_stage", "random_window", "table_rows",
+    "tap_words",
 ]
 
 
@@ -84,22 +87,63 @@ def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128, *,
     between. Without ``waits`` each instruction waits for all that precede it.
     """
     rng = np.random.default_rng(seed)
-    asm, lanes = Assembler(arch), arch.lanes
-    at = asm.input("x", 3 * n)
-    i_at, pitch = asm.image("image", 3, 4, 11)
-    out = asm.output("y", 3 * n)
-    asm.segments["work"] = 3 * n * lanes
-    asm.add(Load(segment=Segment.INPUT, offset=at, dst=Dst.SCRATCHPAD, run=3 * n))
-    asm.add(Store(segment=Segment.WORK, run=3 * n))
-    for dst in (Dst.MAC_TABLE, Dst.VEC_TABLE):
-        asm.constant(rng.integers(0, 256, 256).astype(np.uint8).tobytes(), dst)
+    regions = _Regions(Assembler(arch), rng, n)
     for _ in range(length):
+        regions.step()
+    regions.end()
+    return regions.asm.program(waits)
+
+
+def mixed_program(
+    arch: Arch, seed: int, *, waits: Sequence[Sequence[int]] | None = None,
+) -> tuple[Program, dict[str, NDArray[np.int8]]]:
+    """As :func:`random_program`, with a random detection head in between; and its inputs.
+
+    So all five engines are busy at once, and every instruction is there (MARK with every second
+    seed). The head's scratchpad words lie behind the regions.
+    """
+    rng = np.random.default_rng(seed)
+    mode = list(Suppression)[seed % len(Suppression)].name.lower()
+    detect, tensors = random_head(rng, arch, levels=1 + seed % 3, points=5 * (seed % 2), mode=mode,
+                                  objectness=bool(seed & 2), size=(24, 40))
+    regions = _Regions(Assembler(arch), rng, 128)
+    for _ in range(4):
+        regions.step()
+
+    def some() -> None:
+        for _ in range(int(rng.integers(1, 5))):
+            regions.step()
+
+    detect = add_detection(regions.asm, detect, tensors, first=3 * 128, between=some)
+    regions.end()
+    program = regions.asm.program(waits)
+    program.header["detect"] = detect
+    return program, random_inputs(program, seed) | tensors
+
+
+class _Regions:
+    """Three regions of ``n`` words, which random instructions read and write."""
+
+    def __init__(self, asm: Assembler, rng: np.random.Generator, n: int) -> None:
+        self.asm, self.rng, self.n = asm, rng, n
+        at = asm.input("x", 3 * n)
+        self.image, self.pitch = asm.image("image", 3, 4, 11)
+        self.out = asm.output("y", 3 * n)
+        asm.segments["work"] = 3 * n * asm.arch.lanes
+        asm.add(Load(segment=Segment.INPUT, offset=at, dst=Dst.SCRATCHPAD, run=3 * n))
+        asm.add(Store(segment=Segment.WORK, run=3 * n))
+        for dst in (Dst.MAC_TABLE, Dst.VEC_TABLE):
+            asm.constant(rng.integers(0, 256, 256).astype(np.uint8).tobytes(), dst)
+
+    def step(self) -> None:
+        """One computation, or a few transfers, with what they need."""
+        asm, rng, n = self.asm, self.rng, self.n
+        arch, lanes = asm.arch, asm.arch.lanes
         source, target = (int(v) * n for v in rng.permutation(3)[:2])
         base = {"in_base": source, "out_base": target}
         kind = rng.integers(6)
-        n_par = arch.weight_param_words
         if kind <= 1:
-            ins, shape = random_mac(rng, n, n_par, arch.weight_words, **base)
+            ins, shape = random_mac(rng, n, arch.weight_param_words, arch.weight_words, **base)
             w = rng.integers(-127, 128, (*shape, lanes, lanes))
             spread = 74 * 74 * np.sqrt(w[0, ..., 0].size)
             blocks = [random_params(rng, arch, spread) for _ in range(shape[0])]
@@ -110,9 +154,10 @@ def random_program(arch: Arch, seed: int, length: int = 12, n: int = 128, *,
         elif kind == 4:
             add_elementwise(asm, rng, n, source, target)
         else:
-            add_transfers(asm, rng, n, source, target, i_at, pitch)
-    asm.add(Store(segment=Segment.OUTPUT, offset=out, run=3 * n))
-    return asm.program(waits)
+            add_transfers(asm, rng, n, source, target, self.image, self.pitch)
+
+    def end(self) -> None:
+        self.asm.add(Store(segment=Segment.OUTPUT, offset=self.out, run=3 * self.n))
 
 
 def add_window(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:

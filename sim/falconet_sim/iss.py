@@ -122,8 +122,6 @@ def window(machine: Machine, ins: Instruction) -> None:
 
 def elementwise(machine: Machine, ins: Instruction) -> None:
     """Scaled sum of one or two operands; coefficients in digits of base 128."""
-    if ins.n_src > 2:
-        raise FalconetError(f"n_src={ins.n_src} not in [1, 2]")
     params, digits = _vector_words(machine, ins, ins.n_src)
     d = digits[:, :, :, None, None, :].astype(np.int64)
     coef = d[:, :, -1] + (d[:, :, -2] << 7) + (d[:, :, -3] << 14)

@@ -18,7 +18,6 @@ from programs import (
 
 from falconet.isa import (
     Dst,
-    Elementwise,
     End,
     Engine,
     FalconetError,
@@ -145,7 +144,6 @@ def program_of(*instructions, **segments: int) -> Program:
     (Mac(in_ring=4, in_row=4, in_h=1, in_w=1), "in_row=4 is not smaller than the ring"),
     (Mac(out_ring=4, out_y_step=4, n_y=2), "out_y_step=4 is not smaller"),
     (Window(fresh=2, skip=1, n_x=4), "skip=1, but fresh=2 sums over 2 columns"),
-    (Elementwise(n_src=3), r"n_src=3 not in \[1, 2\]"),
     (Load(segment=Segment.INPUT, wait_mac=1), "waits for 1 instructions of MAC, but only 0"),
     (Store(segment=Segment.OUTPUT, wait_store=1), "waits for 1 instructions of STORE"),
 ])

@@ -182,7 +182,7 @@ class Elementwise(Instruction):
     mnemonic, opcode, engine = "ELTW", 3, Engine.VEC
     fields = (
         *_view("a", "first operand"), *_view("b", "second operand"), *_view("out", "output"),
-        Field("n_src", 2, "operands, 1 or 2", minimum=1),
+        Field("n_src", 2, "operands", minimum=1, maximum=2),
         Field("n_b", 8, "channel blocks", minimum=1),
         _Y, _X,
         Field("w_base", 11, "first vector weight word"),

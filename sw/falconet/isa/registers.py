@@ -15,7 +15,10 @@ MAGIC = 0x464C434E
 
 
 class Control(enum.IntFlag):
-    """Bits of CONTROL. Writing START while BUSY is ignored; RESET stops all and clears errors."""
+    """Bits of CONTROL. Writing START while BUSY is ignored; RESET stops all and clears errors.
+
+    After RESET the machine is BUSY until nothing of it is under way on the memory bus.
+    """
 
     START = 1
     RESET = 2
