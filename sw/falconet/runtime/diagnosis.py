@@ -1,4 +1,8 @@
-"""Why a machine stopped, in a sentence: error registers and counters against the program."""
+"""Why a machine stopped, in a sentence: error registers and counters against the program.
+
+The program may be anything: instructions that cannot be decoded are counted all the same, and what
+is looked at is bounded.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,15 @@ from falconet.isa import (
     Program,
     Segment,
     Store,
+    decode,
+    instruction_classes,
 )
-from falconet.isa.fields import decode
 
 __all__ = ["ddr_runs", "explain_error", "explain_timeout"]
+
+_ENGINES = {c.opcode: c.engine for c in instruction_classes()}
+_UNDER_WAY = 8  # instructions of an engine that may have begun and not retired
+_RUNS = 1 << 18  # of an instruction that is looked at
 
 
 def ddr_runs(ins: Instruction, arch: Arch) -> tuple[NDArray[np.int64], int] | None:
@@ -46,9 +55,10 @@ def _name(program: Program, index: int) -> str:
 def _pending(program: Program, retired: dict[Engine, int]) -> dict[Engine, list[int]]:
     """Indices of the instructions of each engine that have not retired, in order."""
     of: dict[Engine, list[int]] = {e: [] for e in Engine}
-    for i, ins in enumerate(program.instructions()):
-        if ins.engine is not None:
-            of[ins.engine].append(i)
+    for i in range(program.n_instructions):
+        engine = _ENGINES.get(program.code[i * Arch.INSTRUCTION_BYTES])
+        if engine is not None:
+            of[engine].append(i)
     return {e: indices[retired[e] :] for e, indices in of.items()}
 
 
@@ -93,17 +103,19 @@ def _culprit(
     program: Program, code: ErrorCode, address: int, retired: dict[Engine, int],
     bases: dict[Segment, int],
 ) -> str | None:
-    """The first DMA instruction under way or to come that touches an address."""
+    """The first DMA instruction under way that touches an address."""
     engines = {
         ErrorCode.READ: [Engine.LOAD], ErrorCode.WRITE: [Engine.STORE],
     }.get(code, [Engine.LOAD, Engine.STORE])
-    try:
-        pending, instructions = _pending(program, retired), program.instructions()
-    except FalconetError:
-        return None
+    pending, size = _pending(program, retired), Arch.INSTRUCTION_BYTES
     for e in engines:
-        for i in pending[e]:
-            ins = instructions[i]
+        for i in pending[e][:_UNDER_WAY]:
+            try:
+                ins = decode(program.code[i * size : (i + 1) * size])
+            except FalconetError:
+                continue
+            if not isinstance(ins, LoadImage) and ins.n1 * ins.n2 > _RUNS:
+                return None
             runs = ddr_runs(ins, program.arch)
             if runs is None:
                 continue
