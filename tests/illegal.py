@@ -5,6 +5,9 @@ Each puts one bad instruction into a legal program, in place of another.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from falconet.isa import (
     INSTRUCTION_BITS,
+    ISA_VERSION,
     Arch,
     Dst,
     End,
@@ -27,6 +31,7 @@ from falconet.isa import (
     Store,
     instruction_classes,
 )
+from falconet.isa.container import FORMAT_VERSION
 from falconet.runtime.driver import segment_sizes
 
 SIZE = Arch.INSTRUCTION_BYTES
@@ -103,6 +108,40 @@ def out_of_range(rng: np.random.Generator, program: Program,
     assert word >> INSTRUCTION_BITS == 0
     return Bad(with_instruction(program, at, word.to_bytes(SIZE, "little")), ErrorCode.FIELD, at,
                iss=rf"instruction {at}: {cls.mnemonic}\.{f.name}={value} not in")
+
+
+# ---------------------------------------------------------------------- files
+
+
+def sealed(text: bytes, code: bytes) -> bytes:
+    """A program file of this header, its checksum right."""
+    body = struct.pack("<8sIIQ", b"FALCONET", FORMAT_VERSION, len(text), len(code)) + text + code
+    return body + hashlib.sha256(body).digest()
+
+
+def file(rng: np.random.Generator, program: Program, way: str) -> bytes:
+    """The bytes of a program file that must be refused before the machine hears of it."""
+    data = program.to_bytes()
+    length = struct.unpack_from("<I", data, 12)[0]
+    header, code = json.loads(data[24 : 24 + length]), data[24 + length : -32]
+    if way == "checksum":
+        at = int(rng.integers(24, len(data)))
+        return data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1 :]
+    if way == "cut short":
+        return data[: int(rng.integers(len(data)))]
+    if way == "instruction set":
+        header["isa_version"] = int(rng.choice([0, ISA_VERSION - 1, ISA_VERSION + 1, 2**31]))
+    elif way == "hash":
+        header["arch_hash"] ^= 1 << int(rng.integers(32))
+    elif way == "machine":  # with a hash that no longer fits
+        header["arch"]["bank_words"] *= 2
+    elif way == "more instructions than code":
+        header["instructions"] = len(code) // SIZE + int(rng.integers(1, 1 << 20))
+    return sealed(json.dumps(header).encode(), code)
+
+
+FILES = ("checksum", "cut short", "instruction set", "hash", "machine",
+         "more instructions than code")
 
 
 # ---------------------------------------------------------------------- addresses

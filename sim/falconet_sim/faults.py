@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from falconet.isa import FalconetError
 
-__all__ = ["FOREVER", "PORTS", "BusFault", "FaultRecord"]
+__all__ = ["FOREVER", "PORTS", "BusFault", "FaultRecord", "Suffered"]
 
 PORTS = ("m0_read", "m1_read", "m0_write")
 FOREVER = 1 << 40
@@ -69,3 +70,16 @@ class BusFault:
             PORTS.index(self.port), _HOLDS[self.channel] if hold else 0, min(self.beat, 255),
             bursts + self.burst, self.cycles if hold else _ANSWERS[self.what],
         )
+
+
+class Suffered(NamedTuple):
+    """What the machine has had to bear since power-up.
+
+    ``errors`` answers were errors, ``holds`` of the planned holds held something up; the first
+    error since a fault was last planned came in ``cycle`` (0: none), for the burst at ``address``.
+    """
+
+    errors: int
+    holds: int
+    cycle: int
+    address: int

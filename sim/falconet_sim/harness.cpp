@@ -81,11 +81,13 @@ struct ReadBeat {
     uint64_t data;
     uint8_t resp, id;
     bool last;
+    uint32_t addr;  // of the burst
 };
 
 struct Response {
     uint64_t ready;
     uint8_t resp, id;
+    uint32_t addr;
 };
 
 struct Address {  // a raised address channel, to see that it keeps still
@@ -162,13 +164,19 @@ public:
     uint64_t cycle = 0, active = 0;  // now; and when the machine last moved a beat or retired
     uint64_t beats[3] = {0, 0, 0};   // read by m0, by m1, written
     uint64_t bursts[3] = {0, 0, 0};  // accepted, likewise
-    uint64_t errors = 0, holds = 0;  // answers that were errors; planned holds that held something
+    struct {  // answers that were errors, planned holds that held something; of the first error
+              // since the last plan: when it came, and the address of its burst
+        uint64_t errors, holds, cycle, addr;
+    } suffered = {};
     bool log_writes = false, log_events = false;
     std::vector<WriteRecord> writes;
     std::vector<EventRecord> events;
     const char* error() const { return error_.c_str(); }
 
-    void plan(const Fault& fault) { faults_.push_back(fault); }
+    void plan(const Fault& fault) {
+        faults_.push_back(fault);
+        suffered.cycle = 0;
+    }
     // Forget what is planned, and let go what is held.
     void relent() {
         faults_.clear();
@@ -268,7 +276,7 @@ private:
         }
         if (valid && !ready && cycle < closed_until_[port] && !was.held) {
             was.held = true;
-            ++holds;
+            ++suffered.holds;
         }
         was = {valid && !ready, addr, len, valid && !ready && was.held};
     }
@@ -312,7 +320,7 @@ private:
         if (b.hold && beat == b.hold_beat && b.ready <= cycle) {
             b.ready = cycle + b.hold;
             b.hold = 0;
-            ++holds;
+            ++suffered.holds;
         }
         return b.ready > cycle;
     }
@@ -354,7 +362,8 @@ private:
     // One beat of the oldest burst of a read port comes out of DDR.
     void fetch(int p) {
         const Burst& b = reads_[p].front();
-        ReadBeat beat{0, uint8_t(b.bad ? kDecErr : kOkay), b.id, beat_[p] + 1u == b.beats};
+        ReadBeat beat{0, uint8_t(b.bad ? kDecErr : kOkay), b.id, beat_[p] + 1u == b.beats,
+                      b.addr};
         if (!b.bad) memcpy(&beat.data, memory_ + (b.addr - base_) + kBeat * beat_[p], kBeat);
         if (b.answer && beat_[p] == b.answer_beat) {
             beat.resp = b.answer;
@@ -415,8 +424,8 @@ private:
         ++write_beat_;
         if (last) {
             responses_.push_back({cycle + config_.write_latency + b.hold_answer,
-                                  b.bad ? uint8_t(kDecErr) : b.answer, b.id});
-            holds += b.hold_answer != 0;
+                                  b.bad ? uint8_t(kDecErr) : b.answer, b.id, b.addr});
+            suffered.holds += b.hold_answer != 0;
             awaiting_.pop_front();
             write_beat_ = 0;
         }
@@ -465,7 +474,7 @@ private:
         else if (write_may_move_)
             budget_ += kBeat;
         if (WRITE(bvalid) && WRITE(bready)) {
-            errors += responses_.front().resp > 1;
+            suffer(responses_.front());
             responses_.pop_front();
         }
         if (READ(m0, arvalid) && READ(m0, arready))
@@ -478,8 +487,17 @@ private:
             awaiting_.push_back(accept(kWrite, WRITE(awaddr), WRITE(awlen), WRITE(awid), 0));
     }
 
+    template <class Answer>
+    void suffer(const Answer& a) {
+        if (a.resp < 2) return;
+        ++suffered.errors;
+        if (suffered.cycle) return;
+        suffered.cycle = cycle;
+        suffered.addr = a.addr;
+    }
+
     void took_read(int p) {
-        errors += data_[p].front().resp > 1;
+        suffer(data_[p].front());
         data_[p].pop_front();
         ++beats[p];
         active = cycle;
@@ -532,10 +550,7 @@ void falconet_beats(Sim* s, uint64_t* out) { memcpy(out, s->beats, sizeof s->bea
 void falconet_bursts(Sim* s, uint64_t* out) { memcpy(out, s->bursts, sizeof s->bursts); }
 void falconet_plan(Sim* s, const Fault* fault) { s->plan(*fault); }
 void falconet_relent(Sim* s) { s->relent(); }
-void falconet_suffered(Sim* s, uint64_t* errors, uint64_t* holds) {
-    *errors = s->errors;
-    *holds = s->holds;
-}
+void falconet_suffered(Sim* s, uint64_t* out) { memcpy(out, &s->suffered, sizeof s->suffered); }
 void falconet_log(Sim* s, int writes, int events) {
     s->log_writes = writes;
     s->log_events = events;

@@ -19,7 +19,7 @@ from falconet.runtime.device import Int8, RunResult, Trace
 from falconet.runtime.driver import Driver
 from falconet_sim.build import machine_library
 from falconet_sim.ddr import DdrConfig, DdrModel
-from falconet_sim.faults import PORTS, BusFault, FaultRecord
+from falconet_sim.faults import PORTS, BusFault, FaultRecord, Suffered
 
 __all__ = ["RtlDevice", "SimBoard", "SimBuffer", "write_dtype"]
 
@@ -166,11 +166,11 @@ class SimBoard:
         """Forget the faults that have not happened yet, and let go what is held."""
         self._lib.falconet_relent(self._sim)
 
-    def suffered(self) -> tuple[int, int]:
-        """Since power-up: errors that the machine was answered, holds that held something up."""
-        errors, holds = ctypes.c_uint64(), ctypes.c_uint64()
-        self._lib.falconet_suffered(self._sim, ctypes.byref(errors), ctypes.byref(holds))
-        return errors.value, holds.value
+    def suffered(self) -> Suffered:
+        """What of the faults has come to the machine."""
+        out = (ctypes.c_uint64 * 4)()
+        self._lib.falconet_suffered(self._sim, out)
+        return Suffered(*out)
 
     def log(self, *, writes: bool, events: bool) -> None:
         """Choose what is logged from now on, and forget what was."""
@@ -224,7 +224,7 @@ def _bind(library: Path) -> ctypes.CDLL:
         "bursts": (None, [sim, ctypes.POINTER(u64)]),
         "plan": (None, [sim, ctypes.POINTER(FaultRecord)]),
         "relent": (None, [sim]),
-        "suffered": (None, [sim, ctypes.POINTER(u64), ctypes.POINTER(u64)]),
+        "suffered": (None, [sim, ctypes.POINTER(u64)]),
         "log": (None, [sim, ctypes.c_int, ctypes.c_int]),
         "writes": (u64, [sim, out]),
         "events": (u64, [sim, out]),

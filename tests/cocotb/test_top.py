@@ -187,7 +187,9 @@ class Driver:
     async def begin(self) -> None:
         await start(self.dut)
         self.rules = [
-            Rules(self.dut, port, ARCH, [(BASES[s], SIZES[s]) for s in Segment])
+            Rules(self.dut, port, ARCH, [
+                (BASES[s], SIZES[s]) for s in Segment
+                if port != "m0__write" or s in (Segment.OUTPUT, Segment.WORK)])
             for port in ("m0__read", "m1__read", "m0__write")
         ]
         await self.setup()

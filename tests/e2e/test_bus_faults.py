@@ -16,7 +16,7 @@ from falconet_sim.faults import FOREVER, PORTS, BusFault
 from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import SimBoard
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")
 
 
@@ -77,8 +77,9 @@ def test_a_slow_bus_only_costs_time(board: SimBoard, port: str, channel: str) ->
         found = device.run(inputs)
         for name, value in expected.items():
             np.testing.assert_array_equal(found.outputs[name], value)
-        errors, holds = np.subtract(board.suffered(), before)
-        assert errors == 0 and holds == 3 and found.cycles and plain + 3000 < found.cycles
+        now = board.suffered()
+        assert now.errors == before.errors and now.holds == before.holds + 3
+        assert found.cycles and plain + 3000 < found.cycles
 
 
 @pytest.mark.parametrize("channel", ["address", "data", "answer"])

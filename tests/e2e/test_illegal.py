@@ -14,6 +14,7 @@ from illegal import HOW, WAYS, Bad, narrowed
 from programs import mixed_program, random_inputs, random_program
 
 from falconet.isa import (
+    INSTRUCTION_BITS,
     Arch,
     Engine,
     ErrorCode,
@@ -27,6 +28,7 @@ from falconet.isa import (
     instruction_classes,
     preset,
 )
+from falconet.runtime.driver import Driver
 from falconet_sim.compare import compare_rtl
 from falconet_sim.hazards import check_hazards, required_waits
 from falconet_sim.iss import IssDevice
@@ -64,6 +66,42 @@ def test_each_way(board: SimBoard, way: str, seed: int) -> None:
     rng = np.random.default_rng([seed, len(way)])
     check(board, WAYS[way](rng, random_program(TINY, seed)), seed)
     works(board, TINY, seed)
+
+
+@pytest.mark.parametrize("way", illegal.FILES)
+def test_files_that_never_reach_the_machine(board: SimBoard, way: str) -> None:
+    before = board.cycle
+    for seed in range(30):
+        data = illegal.file(np.random.default_rng(seed), random_program(TINY, seed % 3), way)
+        with pytest.raises(FalconetError) as error:
+            Program.from_bytes(data, "net.flc")
+        assert str(error.value).startswith("net.flc: ") and str(error.value).isprintable()
+    assert board.cycle == before
+    works(board, TINY)
+
+
+def test_what_the_machine_does_not_look_at(board: SimBoard) -> None:
+    """Bits beyond an instruction's last field, and the low bits of a byte offset: the decoder
+    refuses them, the machine passes over them."""
+    program = random_program(TINY, 3)
+    inputs = random_inputs(program, 3)
+    expected = IssDevice(program).run(inputs).outputs
+    code = bytearray(program.code)
+    for i, ins in enumerate(program.instructions()):
+        last = max(f.offset + f.width for f in ins.layout)
+        word = int.from_bytes(code[i * 64 : i * 64 + 64], "little")
+        word |= (1 << INSTRUCTION_BITS) - (1 << last)
+        if (at := next((f.offset for f in ins.layout if f.name == "offset"), 0)):
+            word |= 7 << at
+        code[i * 64 : i * 64 + 64] = word.to_bytes(64, "little")
+    odd = Program(TINY, bytes(code), program.header)
+    with pytest.raises(FalconetError, match="bits set beyond its last field"):
+        IssDevice(odd).run(inputs)
+    with Driver(board, board, name="board", arch=TINY, timeout=60) as device:
+        device.load(odd)
+        found = device.run(inputs)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found.outputs[name], value)
 
 
 def test_every_unknown_opcode(board: SimBoard) -> None:
