@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import networks
 import numpy as np
 import pytest
 
 from falconet.compiler import compile_graph, pack
 from falconet.compiler.allocate import allocate
+from falconet.compiler.graph import Graph
 from falconet.compiler.lower import lower
 from falconet.compiler.plan import make_plan
 from falconet.compiler.schedule import make_schedule
+from falconet.compiler.verify import verify
 from falconet.isa import Engine, FalconetError, Program, Segment, preset, unpack_pair
+from falconet_sim.golden import GoldenDevice
 from falconet_sim.hazards import check_hazards
+from falconet_sim.iss import IssDevice
 
 GRAPHS = {
     "operators": lambda: networks.zoo_of_operators(),
@@ -112,6 +118,24 @@ def test_operands_in_different_lanes_are_refused() -> None:
     graph = b.done(b.eltwise(cat, b.conv("x", 10)))
     with pytest.raises(FalconetError, match="different lanes"):
         compile_graph(graph, preset("pynq-z2"))
+
+
+def simulated(graph: Graph, arch: str = "tiny") -> None:
+    """Demand that the instruction-set simulator gives what the golden model gives."""
+    program = compile_graph(verify(graph, preset(arch)), preset(arch))
+    random = np.random.default_rng(3)
+    inputs = {t["name"]: random.integers(-128, 128, t["shape"]).astype(np.int8)
+              for t in program.header["inputs"]}
+    want, found = (d(program).run(inputs).outputs for d in (GoldenDevice, IssDevice))
+    for name, value in want.items():
+        np.testing.assert_array_equal(found[name], value, name)
+
+
+def test_a_depthwise_layer_reads_an_image_of_one_channel() -> None:
+    b = networks.Builder((1, 6, 7))
+    simulated(b.done(b.depthwise("x")))
+    b = networks.Builder((1, 6, 7))
+    simulated(b.done(b.average("x")))
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])

@@ -110,8 +110,8 @@ def _image_input(graph: Graph, arch: Arch) -> dict[str, Node]:
         users = graph.consumers(name)
         if not users or name in graph.outputs or 2 * c > arch.lanes:
             continue
-        if any(u.op != "conv" or u.attrs["groups"] != 1 or u.attrs["dilation"][1] != 1
-               for u in users):
+        if any(u.op != "conv" or u.depthwise or u.attrs["groups"] != 1
+               or u.attrs["dilation"][1] != 1 for u in users):
             continue
         shapes = {(u.attrs["kernel"][1], u.attrs["stride"][1], u.attrs["pads"][1],
                    u.attrs["pad"]) for u in users}
