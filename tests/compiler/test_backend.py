@@ -138,6 +138,13 @@ def test_a_depthwise_layer_reads_an_image_of_one_channel() -> None:
     simulated(b.done(b.average("x")))
 
 
+@pytest.mark.parametrize("pads", [(0, 1, 9, 1), (9, 1, 0, 1)])
+@pytest.mark.parametrize("channels", [1, 20])
+def test_a_tile_may_see_nothing_but_padding(channels: int, pads: tuple[int, ...]) -> None:
+    b = networks.Builder((channels, 24, 24))
+    simulated(b.done(b.conv("x", 20, 3, pads=pads), b.depthwise("x", pads=pads)))
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
 def test_coefficient_digits(value: int) -> None:
     arch = preset("pynq-z2")

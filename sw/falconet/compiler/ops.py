@@ -86,6 +86,8 @@ class Slot:
     def regions(self, y0: int, y1: int, b0: int = 0, b1: int | None = None) -> list[Region]:
         """Word ranges of rows ``[y0, y1)`` and blocks ``[b0, b1)`` of the tensor."""
         buf = self.buffer
+        if y0 == y1:  # a window that sees nothing but padding
+            return []
         b1 = self.blocks if b1 is None else b1
         lo = buf.base + (self.block0 + b0) * buf.width
         n = (b1 - b0) * buf.width
