@@ -145,6 +145,18 @@ def test_a_tile_may_see_nothing_but_padding(channels: int, pads: tuple[int, ...]
     simulated(b.done(b.conv("x", 20, 3, pads=pads), b.depthwise("x", pads=pads)))
 
 
+@pytest.mark.parametrize("mult", [0, 70_000])
+def test_equal_constants_of_a_slice_that_begins_within_a_block(mult: int) -> None:
+    """The lanes before it have no constants; with a multiplier of 0 they look no different."""
+    b = networks.Builder((16, 4, 4))
+    cut = b.add("slice", [b.conv("x", 16)], {"begin": 3, "end": 8})
+    y = b.eltwise(cut)
+    b.graph.tensors["t1"] = dataclasses.replace(b.graph.tensors["t0"], name="t1", shape=(5, 4, 4))
+    consts = b.graph.nodes[-1].consts
+    consts["mult"][:], consts["mult_neg"][:] = mult, 100_000
+    simulated(b.done(y))
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
 def test_coefficient_digits(value: int) -> None:
     arch = preset("pynq-z2")

@@ -226,7 +226,7 @@ def _lower_node(net: Network, node: Node, layer: int, image: dict[str, Node]) ->
         common["width"] = graph.tensors[node.inputs[0]].shape[2]
         return CopyOp(node.name, layer, sources, out, height, **common,
                       fy=node.attrs["fy"], fx=node.attrs["fx"],
-                      stage=_uniform(_stage(identity, out, lanes)),
+                      stage=_uniform(_stage(identity, out, lanes), out),
                       coef=np.ones((1, out.blocks * lanes), np.int32))
     stage = _stage(node, out, lanes)
     if node.op == "eltwise":
@@ -234,7 +234,7 @@ def _lower_node(net: Network, node: Node, layer: int, image: dict[str, Node]) ->
                          for row in node.consts["coef"]])
         shared = _is_uniform(node, "coef")
         if shared:
-            stage = _uniform(stage)
+            stage = _uniform(stage, out)
             coef = np.broadcast_to(node.consts["coef"][:, :1], coef.shape)
         return EltwiseOp(node.name, layer, sources, out, height, **common, stage=stage,
                          coef=coef, shared=shared)
@@ -247,12 +247,12 @@ def _lower_node(net: Network, node: Node, layer: int, image: dict[str, Node]) ->
     if node.op == "maxpool":
         shared = _is_uniform(node)
         return WindowOp(node.name, layer, sources, out, height, **{
-            **common, "stage": _uniform(stage) if shared else stage}, shared=shared)
+            **common, "stage": _uniform(stage, out) if shared else stage}, shared=shared)
     weight = node.consts["weight"]
     if node.depthwise:
         shared = bool(a.get("pool")) and _is_uniform(node)
         if shared:
-            stage = common["stage"] = _uniform(stage)
+            stage = common["stage"] = _uniform(stage, out)
         w = spread(weight[:, 0], out.lane_of, out.blocks * lanes)
         if a.get("pool"):
             w = np.ones_like(w)
@@ -265,9 +265,9 @@ def _is_uniform(node: Node, *more: str) -> bool:
     return all((node.consts[k] == node.consts[k][..., :1]).all() for k in keys)
 
 
-def _uniform(stage: OutputStage) -> OutputStage:
+def _uniform(stage: OutputStage, slot: Slot) -> OutputStage:
     """Equal constants in all lanes, those without a channel included: one block serves all."""
-    i = int(np.argmax(stage.mult))
+    i = int(slot.lane_of[0])
     return dataclasses.replace(stage, **{
         k: np.full_like(getattr(stage, k), getattr(stage, k)[i])
         for k in ("bias", "mult", "mult_neg", "shift")
