@@ -157,6 +157,14 @@ def test_equal_constants_of_a_slice_that_begins_within_a_block(mult: int) -> Non
     simulated(b.done(y))
 
 
+def test_a_window_of_too_many_taps_is_refused() -> None:
+    b = networks.Builder((5, 20, 20))
+    graph = b.done(b.depthwise("x", 17))
+    with pytest.raises(FalconetError, match=r"node 'conv0': .* 293 vector weight words"):
+        compile_graph(graph, preset("tiny"))
+    simulated(graph, "pynq-z2")
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
 def test_coefficient_digits(value: int) -> None:
     arch = preset("pynq-z2")

@@ -256,7 +256,13 @@ def _lower_node(net: Network, node: Node, layer: int, image: dict[str, Node]) ->
         w = spread(weight[:, 0], out.lane_of, out.blocks * lanes)
         if a.get("pool"):
             w = np.ones_like(w)
-        return WindowOp(node.name, layer, sources, out, height, **common, weight=w, shared=shared)
+        op = WindowOp(node.name, layer, sources, out, height, **common, weight=w, shared=shared)
+        if op.block_words(0) > arch.vector_words:
+            raise FalconetError(
+                f"one block of {lanes} channels needs {op.block_words(0)} vector weight words and "
+                f"the memory of '{arch.name}' holds {arch.vector_words}; use a smaller kernel or a "
+                "larger preset")
+        return op
     return _lower_dense(net, node, layer, image, common, height)
 
 
