@@ -165,6 +165,11 @@ def test_a_window_of_too_many_taps_is_refused() -> None:
     simulated(graph, "pynq-z2")
 
 
+def test_padding_that_an_image_cannot_have_is_no_reason_to_refuse() -> None:
+    b = networks.Builder((3, 4, 4))
+    simulated(b.done(b.conv("x", 5, 3, pads=(1, 30, 1, 1))))
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
 def test_coefficient_digits(value: int) -> None:
     arch = preset("pynq-z2")

@@ -31,12 +31,13 @@ from falconet.compiler.ops import (
     WindowOp,
 )
 from falconet.compiler.pack import spread
-from falconet.isa import Arch, FalconetError, Segment
+from falconet.isa import Arch, FalconetError, LoadImage, Segment
 
 __all__ = ["Network", "lower"]
 
 Array = NDArray[Any]
 _ALIGN = 128
+_PAD_LEFT = next(f.hi for f in LoadImage.layout if f.name == "pad_left")
 
 
 @dataclass
@@ -115,7 +116,9 @@ def _image_input(graph: Graph, arch: Arch) -> dict[str, Node]:
             continue
         shapes = {(u.attrs["kernel"][1], u.attrs["stride"][1], u.attrs["pads"][1],
                    u.attrs["pad"]) for u in users}
-        if len(shapes) == 1 and users[0].attrs["stride"][1] * c <= arch.lanes:
+        first = users[0].attrs
+        if (len(shapes) == 1 and first["stride"][1] * c <= arch.lanes
+                and first["pads"][1] * c <= _PAD_LEFT):
             found[name] = users[0]
     return found
 
