@@ -170,6 +170,14 @@ def test_padding_that_an_image_cannot_have_is_no_reason_to_refuse() -> None:
     simulated(b.done(b.conv("x", 5, 3, pads=(1, 30, 1, 1))))
 
 
+@pytest.mark.parametrize("shape", [(16, 4096, 1), (16, 1, 4096)])
+def test_an_input_beyond_the_fields_is_refused_with_the_name(shape: tuple[int, ...]) -> None:
+    b = networks.Builder(shape)
+    graph = b.done(b.conv("x", 4, 1, 2))
+    with pytest.raises(FalconetError, match=r"node 'conv0': .* beyond 4095 pixels"):
+        compile_graph(graph, preset("pynq-z2"))
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 63, 64, 65, -64, -65, 8191, 65535, -65535])
 def test_coefficient_digits(value: int) -> None:
     arch = preset("pynq-z2")

@@ -218,7 +218,9 @@ def _lower_node(net: Network, node: Node, layer: int, image: dict[str, Node]) ->
     out = net.slots[node.output]
     _, height, width = graph.tensors[node.output].shape
     if max(graph.tensors[node.output].shape[1:]) > 4095 or out.blocks > 255:
-        raise FalconetError("the output is beyond 4095 pixels or 255 channel blocks")
+        raise FalconetError("the output is beyond 4095 pixels or 255 channel blocks; cut it")
+    if max(graph.tensors[node.inputs[0]].shape[1:]) > 4095:
+        raise FalconetError("the input is beyond 4095 pixels; cut it")
     common: dict[str, Any] = {"arch": arch, "width": width}
     if node.op == "upsample":
         c = graph.tensors[node.output].shape[0]
