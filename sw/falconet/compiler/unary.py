@@ -20,13 +20,11 @@ def value_ranges(graph: Graph) -> dict[str, tuple[int, int]]:
     """Least and greatest stored value of every tensor, as clamps and tables guarantee them."""
     ranges = {name: (LO, HI) for name in graph.inputs}
     for node in graph.nodes:
-        if node.op in ("conv", "eltwise"):
+        if node.op in ("conv", "maxpool", "eltwise"):
             lo, hi = node.attrs["lo"], node.attrs["hi"]
             if "table" in node.consts:
                 reached = node.consts["table"][lo + 128 : hi + 129]
                 lo, hi = int(reached.min()), int(reached.max())
-        elif node.op == "maxpool":
-            lo, hi = node.attrs["lo"], node.attrs["hi"]
         else:
             los, his = zip(*(ranges[i] for i in node.inputs))
             lo, hi = min(los), max(his)

@@ -9,6 +9,7 @@ from falconet.compiler.onnx_import import import_onnx
 from falconet.compiler.passes.identity import remove_identities
 from falconet.compiler.requant import identity
 from falconet.compiler.verify import verify
+from falconet_sim.golden import run_graph
 
 X, Y = Tensor("x", (4, 3, 3), 0.1, 2), Tensor("y", (4, 3, 3), 0.1, 2)
 
@@ -74,3 +75,17 @@ def test_relu_of_a_relu() -> None:
     model = n.model(n.q(n.conv(n.q(n.op("Relu", a), 0.04, -128), 8)))
     assert [v.op for v in remove_identities(import_onnx(model)).nodes] == ["conv", "conv"]
     agree(model)
+
+
+def test_a_table_of_a_maximum_counts() -> None:
+    """What the table makes of the maximum is cut by the node behind it."""
+    pool = copy("x", "a", "1", -100)
+    pool = pool.with_(op="maxpool", attrs={
+        **pool.attrs, "hi": 10, "kernel": [1, 1], "stride": [1, 1], "dilation": [1, 1],
+        "pads": [0] * 4, "pad": -128}, consts={
+        **{k: v for k, v in pool.consts.items() if k != "coef"},
+        "table": np.full(256, -120, np.int8)})
+    graph = chain(pool, copy("a", "y", "2", -110), outputs=["y"])
+    inputs = {"x": np.zeros(X.shape, np.int8)}
+    assert np.all(run_graph(*graph.to_dict(), inputs)["y"] == -110)
+    assert np.all(run_graph(*remove_identities(graph).to_dict(), inputs)["y"] == -110)
