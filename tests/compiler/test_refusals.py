@@ -55,6 +55,11 @@ CASES: dict[str, tuple[Body, str]] = {
     "operator": (lambda n, x: n.op("Softmax", x), "not supported"),
     "conv-transpose": (lambda n, x: n.op("ConvTranspose", x, n.weight(8, 8, 2, 2)),
                        "not supported"),
+    "slopes after a table": (
+        lambda n, x: n.op("PRelu", n.op("Sigmoid", x), np.full((8, 1, 1), 0.1, F)),
+        "slopes per channel after a function of one tensor"),
+    "negative slopes": (
+        lambda n, x: n.op("PRelu", n.conv(x, 8), np.full((8, 1, 1), -0.1, F)), "negative slope"),
     "float-weights": (_float_weights, "not quantised; run 'falconet quantize'"),
     "weight -128": (_weight(-128, 0), "narrow range"),
     "uint8 weights": (_weight(3, 128, np.uint8), "symmetric int8"),

@@ -92,6 +92,9 @@ def leaky(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     if isinstance(x, Func) or np.any(alpha < 0):
         if (func := _function(ctx, node, args)) is not None:
             return func
+        if isinstance(x, Func):
+            node.refuse("slopes per channel after a function of one tensor; use one slope, or put "
+                        "QuantizeLinear and DequantizeLinear before it")
         node.refuse("a negative slope per channel is not supported; use slopes of 0 or more")
     return Leaky(node.name, x.shape, x, alpha)
 
