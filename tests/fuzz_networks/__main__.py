@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from devices import board  # noqa: E402
-from netcase import CASES, explain  # noqa: E402
+from netcase import CASES, Refused, check, explain, load  # noqa: E402
 from netfeatures import EXPECTED, ONNX  # noqa: E402
 from nethunt import Record, hunt  # noqa: E402
 
@@ -57,13 +57,31 @@ def occurrences(record: Record) -> list[dict[str, str]]:
     return rows
 
 
+def replay(path: Path) -> int:
+    """Run one kept case; what is wrong with it is printed."""
+    case = load(path)
+    try:
+        check(case)
+    except Refused as e:
+        results.print(f"{path}: refused: {e}")
+    except Exception as e:
+        results.print(f"{path}: {type(e).__name__}: {e}\n{explain(case)}")
+        return 1
+    else:
+        results.print(f"{path}: all devices agree")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1_000_000, help="networks at most")
     parser.add_argument("--minutes", type=float, default=0, help="begin none after that")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run one kept network only")
     parser.add_argument("--markdown", type=Path, help="put the record into this page")
     given = parser.parse_args()
+    if given.replay:
+        return replay(given.replay)
     if not given.minutes and given.cases == parser.get_default("cases"):
         parser.error("say when to stop: --minutes or --cases")
     for name in ("tiny", "pynq-z2"):

@@ -143,7 +143,7 @@ class OnnxMaker:
 
     def pool(self, v: Value) -> None:
         d, n = self.draw, self.net
-        kind = d.pick(("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"))
+        kind = d.pick(("AveragePool", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean"))
         if kind in ("MaxPool", "AveragePool"):
             y, z = (d.axis(size, inside=True) for size in v.shape[1:])
             if kind == "AveragePool":
@@ -238,9 +238,9 @@ def random_model(draw: Draw, arch: Arch) -> tuple[onnx.ModelProto, tuple[int, in
     """A model with one input ``x``, and the shape [C, H, W] of that."""
     maker = OnnxMaker(draw, arch)
     operators: tuple[Callable[[Value], None], ...] = (
-        maker.conv, maker.conv, maker.conv, maker.pool, maker.add, maker.add, maker.move,
-        maker.move, maker.linear)
-    for _ in range(draw.number(1, 6)):
+        maker.conv, maker.conv, maker.conv, maker.pool, maker.pool, maker.add, maker.add,
+        maker.move, maker.move, maker.linear)
+    for _ in range(draw.number(2, 8)):
         draw.pick(operators)(maker.some())
     first, *rest = maker.values
     outputs = maker.ends + [v.name for v in rest if v.name not in maker.read]
