@@ -72,18 +72,19 @@ class Record:
 
 
 def hunt(count: int, seed: int, folder: Path, *, seconds: float = float("inf"),
-         run: Check = check, step: Callable[[float], None] = lambda _: None) -> Record:
+         failures: int = 20, run: Check = check,
+         step: Callable[[float], None] = lambda _: None) -> Record:
     """Run ``count`` networks, or as many as begin within ``seconds``; failures go to ``folder``.
 
     Round ``n`` of ROUND networks is drawn from (``seed``, n), so that a run can be repeated. After
-    a failure the rest of its round is passed over.
+    a failure the rest of its round is passed over, after ``failures`` of them the rest of the run.
     """
     record, began, number = Record(), time.monotonic(), 0
 
     def spent() -> float:
         return max((time.monotonic() - began) / seconds, len(record.cases) / count)
 
-    while spent() < 1:
+    while spent() < 1 and len(record.failures) < failures:
         step(spent())
         _round(record, count, seed << 32 | number, folder, run, lambda: step(min(1.0, spent())))
         number += 1

@@ -101,9 +101,8 @@ def test_a_fault_is_found_shrunk_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
         iss.window(machine, ins.replace(n_ky=ins.n_ky - (bool(ins.op) and ins.n_ky >= 3)))
 
     monkeypatch.setitem(iss.EXECUTORS, Window, wrong)
-    found = hunt(60, 1, tmp_path, run=lambda case: check(case, rtl=False))
-    assert found.failures
-    first = found.failures[0]
+    found = hunt(60, 1, tmp_path, failures=1, run=lambda case: check(case, rtl=False))
+    (first,) = found.failures
     assert first.why.startswith("AssertionError: instruction-set simulator: ")
     case = load(first.path)
     assert case.graph is not None and case.digest() == first.case.digest()
