@@ -330,7 +330,7 @@ def random_graph(draw: Draw, arch: Arch) -> Graph:
     maker = GraphMaker(draw, arch, large=draw.chance(30))
     for i in range(1 + draw.chance(20)):
         maker.input(("x", "other")[i])
-    for _ in range(draw.number(2, 12)):
+    for _ in range(draw.number(1, 13)):
         draw.pick(maker.operators)(maker.some())
     graph = maker.graph
     if not graph.nodes:  # all of them would have taken too long

