@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -34,39 +35,50 @@ def _run(command: list[str], directory: Path, env: dict[str, str]) -> str:
     return result.stdout
 
 
+@cache
+def _environment(directory: Path) -> dict[str, str]:
+    """Variables under which smtbmc finds the solver: it looks for this name on PATH."""
+    (directory / "bin").mkdir(parents=True, exist_ok=True)
+    link = directory / "bin" / "boolector"
+    link.unlink(missing_ok=True)
+    link.symlink_to(_find("boolector").absolute())
+    path = os.pathsep.join([str(link.parent.absolute()), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path}
+    _run(["boolector", "--version"], directory, env)  # the first start talks, and takes its time
+    return env
+
+
 def prove(
-    component: Component, name: str, *, steps: int, directory: str | Path = "build/formal"
+    component: Component, name: str, *, steps: int, induction: int | None = None,
+    directory: str | Path = "build/formal",
 ) -> bool:
     """Do all assertions of ``component`` hold, whatever its inputs are?
 
-    They must hold in the first ``steps`` cycles (base case), and after any ``steps - 1`` cycles in
-    which they held (induction, from any state). False if there is a counterexample, which is left
-    in ``directory``/``name``.vcd.
+    They must hold in the first ``steps`` cycles from the initial state (base case), and after any
+    ``induction - 1`` cycles in which they held (induction, from any state). ``induction`` is
+    ``steps`` if it is not given; 0 asks for the base case alone. Reset is an input like any other.
+    False if there is a counterexample, which is left in ``directory``/``name``.vcd.
 
     Raises
     ------
     FalconetError
         A tool is missing, or gives no answer.
     """
-    directory = Path(directory)
-    (directory / "bin").mkdir(parents=True, exist_ok=True)
-    link = directory / "bin" / "boolector"  # smtbmc looks for this name on PATH
-    link.unlink(missing_ok=True)
-    link.symlink_to(_find("boolector").absolute())
-    path = os.pathsep.join([str(link.parent.absolute()), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path}
-    _run(["boolector", "--version"], directory, env)  # the first start talks, and takes its time
-
-    (directory / f"{name}.il").write_text(rtlil.convert(component, name="top", emit_src=False))
+    directory = Path(directory).absolute()
+    env = _environment(directory)
+    (directory / f"{name}.il").write_text(rtlil.convert(component, name="top"))
     (directory / f"{name}.vcd").unlink(missing_ok=True)
     log = _run([find_yosys(), "-p", (
         f"read_rtlil {name}.il; hierarchy -top top; proc; flatten; chformal -lower; opt -full; "
         f"dffunmap; async2sync; write_smt2 -wires {name}.smt2"
     )], directory, env)
-    for mode in ([], ["-i"]):
+    cases = [(steps, [])]
+    if induction != 0:
+        cases.append((steps if induction is None else induction, ["-i"]))
+    for depth, mode in cases:
         log += (answer := _run([
             str(_find("yosys-smtbmc")), "-s", "boolector", "--unroll", "--noprogress",
-            "-t", str(steps), "--dump-vcd", f"{name}.vcd", *mode, f"{name}.smt2",
+            "-t", str(depth), "--dump-vcd", f"{name}.vcd", *mode, f"{name}.smt2",
         ], directory, env))
         (directory / f"{name}.log").write_text(log)
         if "Status: FAILED" in answer:
