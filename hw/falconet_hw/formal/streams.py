@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Signal, Value
+from amaranth import Cat, Module, Signal, Value
 from amaranth.hdl import Assert
 
 __all__ = ["assert_steady", "before"]
@@ -20,6 +20,6 @@ def before(m: Module, value: Any, name: str) -> Signal:
 def assert_steady(m: Module, valid: Any, ready: Any, payload: Any, name: str) -> None:
     """An offer stays, with its payload, until it is taken; reset alone takes it back."""
     held = before(m, valid & ~ready, f"{name}_held")
-    payload = Value.cast(payload)
+    payload = Cat(*payload) if isinstance(payload, list) else Value.cast(payload)
     same = before(m, payload, f"{name}_payload") == payload
     m.d.comb += Assert(~held | (valid & same))
