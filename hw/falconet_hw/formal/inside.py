@@ -53,6 +53,11 @@ class Inside:
     def __getitem__(self, name: str) -> Any:
         return self._locals[name]
 
+    def signal(self, name: str) -> Signal:
+        """The only one driven here that is called ``name`` in waveforms."""
+        (found,) = [s for s in self.module._driving if s.name == name]
+        return found
+
     def cut(self, name: str) -> Signal:
         """The register called ``name`` in waveforms, without its driver: the proof drives it."""
         statements = self.module._statements["sync"]
