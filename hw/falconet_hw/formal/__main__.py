@@ -1,32 +1,30 @@
-"""``python -m falconet_hw.formal``: all proofs, each with its time."""
+"""``python -m falconet_hw.formal``: all proofs, or those named, each with its seconds of CPU."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-import time
-from collections.abc import Callable
 
-from falconet.isa import Arch, FalconetError
-from falconet_hw.detect.overlap import Overlap
-from falconet_hw.formal.overlap import OverlapProof, PartsProof
-from falconet_hw.formal.prove import prove
-
-PROOFS: dict[str, Callable[[], OverlapProof | PartsProof]] = {
-    "parts_16": lambda: PartsProof(box_bits=Arch.BOX_BITS, threshold_bits=Arch.SCORE_BITS),
-    "overlap_4": lambda: OverlapProof(Overlap(box_bits=4, threshold_bits=4)),
-    "overlap_5": lambda: OverlapProof(Overlap(box_bits=5, threshold_bits=5)),
-}
+from falconet.isa import FalconetError
+from falconet_hw.formal.run import run
 
 
 def main() -> int:
-    failed = 0
-    for name, make in PROOFS.items():
-        start, component = time.monotonic(), make()
-        proved = prove(component, name, steps=component.steps)
-        failed += not proved
-        answer = "proved" if proved else f"WRONG, see build/formal/{name}.vcd"
-        print(f"{name:<12}{time.monotonic() - start:6.1f} s  {answer}", flush=True)
-    return failed > 0
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("proofs", nargs="*", metavar="PROOF", help="all, if none is named")
+    parser.add_argument("--mutants", action="store_true", help="and try all their mutants")
+    options = parser.parse_args()
+    wrong = 0
+    for result in run(options.proofs, mutants=options.mutants):
+        name = result.proof.name
+        answer = "proved" if result.closes else f"WRONG, see build/formal/{name}.vcd"
+        if options.mutants:
+            answer += f", mutants found: {result.found}"
+        print(f"{name:<16} {result.proof.depth:<18}{result.seconds:7.1f} s  {answer}", flush=True)
+        for mutant in result.alive or ():
+            print(f"    not found: {mutant}", flush=True)
+        wrong += not result.good
+    return wrong > 0
 
 
 if __name__ == "__main__":

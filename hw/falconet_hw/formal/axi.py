@@ -188,16 +188,18 @@ class ReadProof(Component):
 _READ_MUTANTS = {
     "an address taken back": Mutant("with m.If(bus.arready):", "bus.arready", "1"),
     "an address raised twice": Mutant("m.d.sync += bus.arvalid.eq(0)", "eq(0)", "eq(bus.arvalid)"),
-    "the other client's address": Mutant("command.eq(Mux", "fetch_first, fetch", "~fetch_first, fetch"),
+    "the other client's address":
+        Mutant("command.eq(Mux", "fetch_first, fetch", "~fetch_first, fetch"),
     "a new address over one that waits": Mutant("opened.eq(", "~bus.arvalid & ", ""),
     "an address after stop": Mutant("opened.eq(~bus.arvalid", " & ~self.stop", ""),
     "an address after an error": Mutant("opened.eq(~bus.arvalid", " & ~self.error.valid", ""),
-    "data to the other client": Mutant("(fetched.i, of_fetch)", "of_fetch", "~of_fetch"),
+    "data to the other client": Mutant(
+        "(fetched.i, of_fetch)", "(fetched.i, of_fetch)", "(fetched.i, ~of_fetch)"),
     "the tag of every beat 0": Mutant(
         "to.payload.tag.eq", "owners.o.payload.tag", "owners.o.payload.tag & beat.last"),
     "an owner forgotten too early": Mutant("owners.o.ready.eq(valid", "valid & beat.last", "valid"),
     "idle while an address waits": Mutant(
-        "outstanding.eq(outstanding", "+ take", "+ (bus.arvalid & bus.arready)"),
+        "+ take - owners", "+ take", "+ (bus.arvalid & bus.arready)"),
     "room counted too high": Mutant("- Mux(take & fetch_first", "command.len + 1", "command.len"),
     "bursts of 4 bytes": Mutant("bus.arsize.eq", "_SIZE_8", "2"),
     "an error is not seen": Mutant("failed.eq(bus.rresp", "rresp[1]", "rresp.all()"),
@@ -306,7 +308,8 @@ class WriteProof(Component):
             Assert(inside["outstanding"] == chosen.number),
             Assert(chosen.number == addresses + bus.awvalid + answered),
             Assert(chosen.number == bursts + held + filling.number + answered),
-            Assert(inside["answered"] == answered), Assert(~answered | (inside["failed"] == failed)),
+            Assert(inside["answered"] == answered),
+            Assert(~answered | (inside["failed"] == failed)),
             Assert(~answered | inside["owners"].o.valid),
             Assert(inside["index"] == index), Assert(index < 16),
             Assert(~(out.valid & ~out.payload.last & ~slice_["spare_valid"]) | (index != 0)),
@@ -328,7 +331,8 @@ _WRITE_MUTANTS = {
     "beats counted on over bursts": Mutant("index.eq(Mux(last", "last, 0,", "0, 0,"),
     "strobes lost": Mutant("bus.wstrb.eq", "beats.o.payload.strb", "beats.o.payload.data[:8]"),
     "done after an error": Mutant("client.done.eq", " & ~failed", ""),
-    "the tag of another burst": Mutant("client.tag.eq", "owners.o.payload.tag", "client.cmd.payload.tag"),
+    "the tag of another burst":
+        Mutant("client.tag.eq", "owners.o.payload.tag", "client.cmd.payload.tag"),
     "idle before the response": Mutant("outstanding.eq(outstanding", "- answered", "- bus.bvalid"),
     "data of a burst given up while it waits":
         Mutant("bus.wvalid.eq(beats.o.valid)", "bus.wready", "1"),

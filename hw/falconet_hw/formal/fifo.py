@@ -79,7 +79,7 @@ class QueueProof(Component):
             m.d.comb += [
                 Assert(count == valid + spare), Assert(~spare | valid),
                 Assert(~(chosen & (ahead == 1)) | (inside["spare"] == entry)),
-                Assert((empty == 0)),
+                Assert(empty == 0),
             ]
             return
         port = inside["memory"].read_port(domain="comb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth import Module, Mux, Signal
@@ -9,10 +10,13 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
+from falconet.isa import Arch
 from falconet_hw.delay import delay
-from falconet_hw.detect.overlap import BoxLayout, Overlap, floor_of_parts
+from falconet_hw.detect import overlap
+from falconet_hw.detect.overlap import BoxLayout, Overlap
+from falconet_hw.formal.proof import Mutant, Proof
 
-__all__ = ["OverlapProof", "PartsProof"]
+__all__ = ["PROOFS", "OverlapProof", "PartsProof"]
 
 
 class OverlapProof(wiring.Component):
@@ -39,11 +43,6 @@ class OverlapProof(wiring.Component):
             "reference": In(BoxLayout(overlap.box_bits)),
             "threshold": In(overlap.threshold_bits + 1),
         })
-
-    @property
-    def steps(self) -> int:
-        """Cycles that a proof must look at: the pipeline full of the solver's boxes."""
-        return self.overlap.LATENCY + 1
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -105,9 +104,8 @@ class PartsProof(wiring.Component):
         The products of the threshold and the two parts of the union.
     """
 
-    steps = 1
-
-    def __init__(self, *, box_bits: int, threshold_bits: int) -> None:
+    def __init__(self, floor_of_parts: Any, *, box_bits: int, threshold_bits: int) -> None:
+        self.floor_of_parts = floor_of_parts
         n, self.shift, self.cut = box_bits, threshold_bits, threshold_bits + box_bits // 2
         super().__init__({
             "inter": In(2 * n),
@@ -117,7 +115,59 @@ class PartsProof(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        least = floor_of_parts(self.low, self.high, cut=self.cut, shift=self.shift)
+        least = self.floor_of_parts(self.low, self.high, cut=self.cut, shift=self.shift)
         product = self.low + (self.high << self.cut)
         m.d.comb += Assert((self.inter > least) == ((self.inter << self.shift) > product))
         return m
+
+
+def _overlap(bits: int) -> Callable[[Any], OverlapProof]:
+    return lambda module: OverlapProof(module.Overlap(box_bits=bits, threshold_bits=bits))
+
+
+def _parts(module: Any) -> PartsProof:
+    return PartsProof(
+        module.floor_of_parts, box_bits=Arch.BOX_BITS, threshold_bits=Arch.SCORE_BITS
+    )
+
+
+_MUTANTS = {
+    "greater or equal": Mutant('"over")', "inter > least", "inter >= least"),
+    "union without the intersection":
+        Mutant("union = ", "self.i_sum - self.i_inter", "self.i_sum"),
+    "the wrong end of a box": Mutant("first = ", "Mux(b1 > r1, b1, r1)", "Mux(b1 > r1, r1, b1)"),
+    "no clamp at 0": Mutant("shared.append", "Mux(extent < 0, 0, extent)", "extent"),
+    "a coordinate without its sign": Mutant("for k in", "signed(bits) for k", "bits for k"),
+    "a product one bit short": Mutant("part_bits = ", "cut + t + 1, ", "cut + t - 1, "),
+    "a part of the union lost": Mutant('"low", "high"', "union[cut:]", "union[cut + 1:]"),
+    "a stage too many":
+        Mutant("inter = delay(m, self", "self.LATENCY - 1", "self.LATENCY"),
+}
+
+_PARTS_MUTANTS = {
+    "the low part not shifted": Mutant("return (low", "low >> shift", "low"),
+    "the low part rounded up": Mutant("return (low", "(low >> shift)", "(low + 1 >> shift)"),
+    "the low part shifted too far": Mutant("return (low", "low >> shift", "low >> shift + 1"),
+    "the high part not shifted": Mutant("return (low", "high << cut - shift", "high << cut"),
+    "the high part a bit lower": Mutant("return (low", "cut - shift)", "cut - shift - 1)"),
+    "the high part lost": Mutant("return (low", " + (high << cut - shift)", ""),
+}
+
+PROOFS = [
+    Proof(
+        "parts_16", overlap, "`detect.overlap.floor_of_parts`",
+        "`inter > floor_of_parts(low, high)` is `inter * 2^t > low + high * 2^cut`",
+        "the machine's: 16-bit coordinates, t = 16", "nothing", _parts, 1, 0, _PARTS_MUTANTS,
+    ),
+    *(
+        Proof(
+            f"overlap_{bits}", overlap, "`detect.overlap.Overlap`",
+            "flag, intersection and union, with two new boxes every cycle",
+            f"coordinates and threshold of {bits} bits",
+            "`x1 <= x2`, `y1 <= y2`; `T <= 2^t` and constant",
+            _overlap(bits), Overlap.LATENCY + 1, Overlap.LATENCY + 1, _MUTANTS,
+            small=_overlap(3), quick=bits == 4,
+        )
+        for bits in (4, 5)
+    ),
+]

@@ -35,11 +35,12 @@ class Mutant:
             The source has changed, so that the fault is in no line or in several.
         """
         lines = Path(str(module.__file__)).read_text(encoding="utf-8").splitlines()
-        at = [i for i, text in enumerate(lines) if self.line in text and self.right in text]
-        if len(at) != 1 or lines[at[0]].count(self.right) != 1:
+        at = [i for i, text in enumerate(lines) if self.line in text
+              for _ in range(text.count(self.right))]
+        if len(at) != 1:
             raise FalconetError(
-                f"mutant '{self.right}' -> '{self.wrong}' is in {len(at)} lines of "
-                f"{module.__name__}, not in one; change the mutant with the source"
+                f"mutant '{self.right}' -> '{self.wrong}' fits {len(at)} places of "
+                f"{module.__name__}, not one; change the mutant with the source"
             )
         lines[at[0]] = lines[at[0]].replace(self.right, self.wrong)
         mutant = types.ModuleType(module.__name__)
