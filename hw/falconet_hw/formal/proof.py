@@ -53,9 +53,9 @@ class Proof:
     """A theorem about a component of ``module``.
 
     ``make(module)`` builds the specification around the component, as a component whose inputs are
-    free. ``steps`` cycles from reset are looked at, and ``induction`` cycles from any state (0: the
-    proof is bounded). Each mutant must give a counterexample that begins at reset. ``small``
-    builds what the mutants are tried on, if not the same. ``quick`` says that the proof takes a few
+    free. It is proved by induction over ``induction`` cycles; if that is 0, for ``steps`` cycles
+    from reset. Each mutant must give a counterexample within ``steps`` cycles from reset;
+    ``small`` builds what they are tried on, if not the same. ``quick`` says that the proof takes
     seconds and so belongs in the test-suite.
     """
 
@@ -73,14 +73,19 @@ class Proof:
     quick: bool = True
 
     @property
+    def base(self) -> int:
+        """Cycles from reset that are looked at."""
+        return self.induction + 1 if self.induction else self.steps
+
+    @property
     def depth(self) -> str:
         """Of both parts, as a table shows it."""
-        after = f", then any {self.induction}" if self.induction else " (bounded)"
-        return f"{self.steps}{after}"
+        after = f", then any {self.induction}" if self.induction else ", bounded"
+        return f"{self.base}{after}"
 
     def close(self, directory: str | Path = "build/formal") -> bool:
         """Does it hold of the component as it is?"""
-        return prove(self.make(self.module), self.name, steps=self.steps,
+        return prove(self.make(self.module), self.name, steps=self.base,
                      induction=self.induction, directory=directory)
 
     def kills(self, mutant: str, directory: str | Path = "build/formal") -> bool:

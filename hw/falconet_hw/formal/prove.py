@@ -49,14 +49,14 @@ def _environment(directory: Path) -> dict[str, str]:
 
 
 def prove(
-    component: Component, name: str, *, steps: int, induction: int | None = None,
+    component: Component, name: str, *, steps: int, induction: int,
     directory: str | Path = "build/formal",
 ) -> bool:
     """Do all assertions of ``component`` hold, whatever its inputs are?
 
     They must hold in the first ``steps`` cycles from the initial state (base case), and after any
-    ``induction - 1`` cycles in which they held (induction, from any state). ``induction`` is
-    ``steps`` if it is not given; 0 asks for the base case alone. Reset is an input like any other.
+    ``induction`` cycles in which they held (induction, from any state; needs ``steps >=
+    induction``). 0 asks for the base case alone. Reset is an input like any other.
     False if there is a counterexample, which is left in ``directory``/``name``.vcd.
 
     Raises
@@ -72,10 +72,9 @@ def prove(
         f"read_rtlil {name}.il; hierarchy -top top; proc; flatten; chformal -lower; opt -full; "
         f"dffunmap; async2sync; write_smt2 -wires {name}.smt2"
     )], directory, env)
-    cases = [(steps, [])]
-    if induction != 0:
-        cases.append((steps if induction is None else induction, ["-i"]))
-    for depth, mode in cases:
+    for depth, mode in ((steps, []), (induction, ["-i"])):
+        if depth == 0:
+            continue
         log += (answer := _run([
             str(_find("yosys-smtbmc")), "-s", "boolector", "--unroll", "--noprogress",
             "-t", str(depth), "--dump-vcd", f"{name}.vcd", *mode, f"{name}.smt2",
