@@ -1,4 +1,4 @@
-"""``python tests/formal``: all proofs with all their mutants, as a table; see docs/formal.md."""
+"""``python tests/formal``: all proofs with all their mutants, as tables; see docs/formal.md."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from table import described
+
 from falconet.commands.console import working
 from falconet.commands.pages import show
 from falconet.isa import FalconetError
 from falconet_hw.formal import PROOFS
-from falconet_hw.formal.run import Result, run
-
-
-def row(result: Result) -> dict[str, str]:
-    proof = result.proof
-    return {
-        "proof": f"`{proof.name}`", "on": proof.component, "shows": proof.shows,
-        "widths": proof.widths, "assumes": proof.assumes, "cycles": proof.depth,
-        "seconds": f"{result.seconds:.0f}", "mutants found": result.found,
-    }
+from falconet_hw.formal.run import run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("proofs", nargs="*", metavar="PROOF", help="all, if none is named")
-    parser.add_argument("--markdown", type=Path, help="put the table into this page")
+    parser.add_argument("--list", action="store_true", help="say what they are, prove nothing")
+    parser.add_argument("--markdown", type=Path, help="put the tables into this page")
     options = parser.parse_args()
-    results = []
+    show([described(p) for p in PROOFS.values()], options.markdown, "formal", "The proofs",
+         "python tests/formal --list", False)
+    if options.list:
+        return
+    rows = []
     names = options.proofs or list(PROOFS)
     with working(f"{len(names)} proofs") as step:
         for result in run(names, mutants=True):
-            results.append(result)
-            step.share(len(results) / len(names))
-            if not result.good:
-                raise FalconetError(
-                    f"{result.proof.name} " + ("does not close" if not result.closes else
-                    f"does not see the mutant '{(result.alive or ('',))[0]}'"))
-    show([row(r) for r in results], options.markdown, "formal", "The proofs",
-         "python tests/formal", False)
+            name = result.proof.name
+            if not result.closes:
+                raise FalconetError(f"{name} does not close; build/formal/{name}.vcd shows why")
+            if result.alive:
+                raise FalconetError(f"{name} does not find the mutant '{result.alive[0]}'")
+            rows.append({"proof": f"`{name}`", "seconds of one core": f"{result.seconds:.0f}",
+                         "mutants found": result.found})
+            step.share(len(rows) / len(names))
+    show(rows, options.markdown, "formal run", "A run", "python tests/formal", False)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""docs/formal.md tells of the proofs that there are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from table import line
+
+from falconet_hw.formal import PROOFS
+
+PAGE = Path(__file__).parents[2] / "docs/formal.md"
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_the_page_is_up_to_date(name: str) -> None:
+    assert line(PROOFS[name]) in PAGE.read_text(), "run python tests/formal --list --markdown"
+
+
+def test_the_page_tells_of_no_other() -> None:
+    rows = [r for r in PAGE.read_text().splitlines() if r.startswith("| `")]
+    assert {r.split("`")[1] for r in rows} == set(PROOFS)
