@@ -15,7 +15,7 @@ from amaranth.lib.wiring import Component
 
 from falconet.isa import Arch, FalconetError, preset
 
-__all__ = ["find_yosys", "to_verilog", "write_verilog"]
+__all__ = ["find_yosys", "to_verilog", "without_zeros", "write_verilog"]
 
 _ZERO_WORD = re.compile(r"^ +\S+\[\d+\] = \d+'h0+;\n", re.MULTILINE)
 _EMPTY_INITIAL = re.compile(r"^ +initial begin\n +end\n", re.MULTILINE)
@@ -33,12 +33,17 @@ def find_yosys() -> str:
     return found
 
 
-def to_verilog(component: Component, name: str) -> str:
-    """``component`` as module ``name``. The same component always gives the same text.
+def without_zeros(text: str) -> str:
+    """Verilog in which memories that start as zeros start undefined.
 
-    Memories that start as zeros start undefined instead: one assignment per word would make
-    the text twice and the compilation of a simulator four times as long.
+    One assignment per word would make the text twice and the compilation of a simulator four times
+    as long.
     """
+    return _EMPTY_INITIAL.sub("", _ZERO_WORD.sub("", text))
+
+
+def to_verilog(component: Component, name: str) -> str:
+    """``component`` as module ``name``, :func:`without_zeros`; always the same text."""
     os.environ["YOSYS"] = find_yosys()
     collects = gc.isenabled()
     gc.disable()  # a quarter of the time goes into looking for garbage where there is none
@@ -47,7 +52,7 @@ def to_verilog(component: Component, name: str) -> str:
     finally:
         if collects:
             gc.enable()
-    return _EMPTY_INITIAL.sub("", _ZERO_WORD.sub("", text))
+    return without_zeros(text)
 
 
 def write_verilog(arch: Arch, path: str | Path, trace: bool = False) -> None:

@@ -50,6 +50,8 @@ KINDS = {
     "": _Kind(),
     "coverage": _Kind(("--coverage-line", "--coverage-toggle"),
                       ("-DVM_TRACE=0", "-DVM_COVERAGE=1"), ("verilated_cov.cpp",)),
+    # The top has one more input, which says what is to go wrong (tests/mutants).
+    "mutants": _Kind((), ("-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DFALCONET_MUTANTS=1")),
     # It runs thousands of cycles, not millions: what counts is how soon it is built.
     "waveform": _Kind(("--trace-vcd",), ("-DVM_TRACE=1", "-DVM_TRACE_VCD=1", "-DVM_COVERAGE=0",
                                          "-O0"), ("verilated_vcd_c.cpp",)),
@@ -139,6 +141,7 @@ def build_library(
         C++ around it; the default one is for the ports of ``falconet_hw.top``.
     kind:
         "coverage": counts lines and toggles; "waveform": can draw. Both are many times slower.
+        "mutants": the design has an input ``mutant``.
 
     Raises
     ------

@@ -11,6 +11,7 @@
 // trace port. FALCONET_WINDOWS: offset of the registers base, size of each segment;
 // FALCONET_SEGMENTS: how many; FALCONET_WRITABLE: bit s: segment s may be written.
 // VM_COVERAGE, VM_TRACE: 1 if Verilator counts coverage, draws waveforms.
+// FALCONET_MUTANTS: 1 if the machine has the input "mutant".
 
 #include <cstdarg>
 #include <cstdint>
@@ -39,6 +40,10 @@
 double sc_time_stamp() { return 0; }
 
 namespace {
+
+#if FALCONET_MUTANTS
+int mutant = 0;  // of every machine made from now on
+#endif
 
 constexpr unsigned kBeat = 8, kOkay = 0, kDecErr = 3;
 
@@ -102,6 +107,9 @@ public:
         : config_(config), memory_(memory), base_(base), size_(size), windows_(windows),
           context_(new VerilatedContext), top_(new Vtop(context_.get())) {
         budget_ = config.bucket_bytes;
+#if FALCONET_MUTANTS
+        top_->mutant = mutant;
+#endif
         top_->clk = 0;
         top_->rst = 1;
         for (int i = 0; i < 8; ++i) step();
@@ -565,6 +573,9 @@ uint64_t falconet_events(Sim* s, const void** out) {
     *out = s->events.data();
     return s->events.size();
 }
+#if FALCONET_MUTANTS
+void falconet_mutant(int number) { mutant = number; }
+#endif
 #if VM_COVERAGE
 void falconet_coverage(Sim* s, const char* file) { s->save_coverage(file); }
 #endif
