@@ -1,26 +1,33 @@
 """Tests against mutants: what kills each, as a plugin of pytest.
 
-Tests are collected once. Each mutant has a process of its own, a fork that runs them in order up
-to the first that fails, so that a machine that crashes or never ends is a finding like any other.
+Tests are collected once, and run once on the machine without a fault; what simulators and compiler
+gave there is remembered. Each mutant has a process of its own, a fork that runs the tests in order
+up to the first that fails, so that a machine that crashes or never ends is a finding like another.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import select
-import signal
+import pickle
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import devices
 import pytest
 import schemata
 
 import falconet_sim.rtl
-from falconet.isa import Arch
+from falconet.isa import Arch, FalconetError
+from falconet.runtime.bus import Wake
+from falconet_sim.golden import GoldenDevice
+from falconet_sim.iss import IssDevice
+from falconet_sim.machine import Step
 
 __all__ = ["SUITE", "Verdict", "run"]
 
@@ -33,13 +40,16 @@ SUITE = [str(TESTS / name) for name in (
 STALL = 50_000
 """Cycles without a beat or a retirement after which a machine hangs."""
 
-SECONDS = 120
-"""That a mutant may take for all tests."""
+BUDGET = 50
+"""Waits for an interrupt, of up to ``STALL`` cycles each, after which it hangs anyway."""
+
+SECONDS = 90
+"""Of processor time that a mutant may take for all tests."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``by``: the test that failed, "hang" or "crash"; empty if the mutant survived."""
+    """``by``: the test that failed, or "crash"; empty if the mutant survived."""
 
     by: str
     why: str
@@ -48,24 +58,34 @@ class Verdict:
 
 class _Plugin:
     def __init__(self, arch: Arch, library: Path, numbers: list[int],
-                 found: Callable[[int, Verdict], None]) -> None:
+                 found: Callable[[int, Verdict], None], only: str) -> None:
         self.arch, self.library, self.numbers, self.found = arch, library, numbers, found
+        self.only = only
         self.failed: tuple[str, str] | None = None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [i for i in items if "pynq-z2" not in i.name]
+        items[:] = [i for i in items if "pynq-z2" not in i.name and self.only in i.nodeid]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and self.failed is None:
-            text = str(report.longrepr.reprcrash.message if hasattr(
-                report.longrepr, "reprcrash") and report.longrepr.reprcrash else report.longrepr)
-            self.failed = (report.nodeid, text.strip().splitlines()[0][:200])
+            crash = getattr(report.longrepr, "reprcrash", None)
+            text = str(crash.message if crash else report.longrepr).strip()
+            self.failed = report.nodeid, text.splitlines()[0][:200]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         order = {path: i for i, path in enumerate(SUITE)}
         session.items.sort(key=lambda item: order.get(str(item.path), len(order)))
         _use(self.arch, self.library)
+        for module in {getattr(item, "module", None) for item in session.items}:
+            for name in ("compile_graph", "required_waits", "random_program"):
+                if hasattr(module, name):
+                    setattr(module, name, _remember(getattr(module, name)))
+        schemata.choose(self.library, 0)
+        self.tests(session)
+        devices.board.cache_clear()
+        if self.failed:
+            raise FalconetError(f"the machine without a fault fails {self.failed}")
         for number in self.numbers:
             self.found(number, self.judge(session, number))
         return True
@@ -80,26 +100,19 @@ class _Plugin:
                 quiet = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(quiet, 1)
                 os.dup2(quiet, 2)
+                resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
                 schemata.choose(self.library, number)
                 self.tests(session)
-                os.write(write, json.dumps(self.failed).encode())
+                os.write(write, json.dumps(self.failed or ("", "")).encode())
             finally:
                 os._exit(0)
         os.close(write)
-        text = b""
-        if select.select([read], [], [], SECONDS)[0]:
-            while part := os.read(read, 1 << 16):
-                text += part
-        else:
-            os.kill(child, signal.SIGKILL)
-        os.close(read)
+        with os.fdopen(read, "rb") as pipe:
+            text = pipe.read()
         _, status = os.waitpid(child, 0)
         seconds = round(time.monotonic() - began, 2)
         if text:
-            failed = json.loads(text)
-            return Verdict(*failed, seconds) if failed else Verdict("", "", seconds)
-        if seconds >= SECONDS:
-            return Verdict("hang", f"no end after {SECONDS} s", seconds)
+            return Verdict(*json.loads(text), seconds)
         return Verdict("crash", f"the process ended with status {status}", seconds)
 
     def tests(self, session: pytest.Session) -> None:
@@ -109,24 +122,70 @@ class _Plugin:
                 return
 
 
+def _remember(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, computed once for the same arguments."""
+    known: dict[bytes, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(*args: Any, **options: Any) -> Any:
+        key = pickle.dumps((args, options))
+        if key not in known:
+            known[key] = function(*args, **options)
+        return known[key]
+
+    return remembered
+
+
+def _remember_runs(device: type[GoldenDevice] | type[IssDevice]) -> None:
+    """A simulator runs a program with the same inputs once; its observer hears it again."""
+    run = device.run
+    known: dict[bytes, tuple[list[Step], Any]] = {}
+
+    def remembered(self: Any, *args: Any, **options: Any) -> Any:
+        program = self.program
+        key = pickle.dumps((program.code, program.header, args, options))
+        observer = getattr(self, "observer", None)
+        if key not in known:
+            steps: list[Step] = []
+            if isinstance(self, IssDevice):
+                self.observer = steps.append
+            known[key] = steps, run(self, *args, **options)
+        steps, result = known[key]
+        for step in steps if observer else ():
+            observer(step)
+        return result
+
+    device.run = remembered  # type: ignore[method-assign]
+
+
 def _use(arch: Arch, library: Path) -> None:
     """Every simulated machine of ``arch`` is of ``library`` now, and hangs soon."""
-    usual = falconet_sim.rtl.machine_library
-    begin = falconet_sim.rtl.SimBoard.__init__
+    board = falconet_sim.rtl.SimBoard
+    usual, begin, go = falconet_sim.rtl.machine_library, board.__init__, board._run
 
     def machine_library(of: Arch, kind: str = "") -> Path:
         return library if (of, kind) == (arch, "") else usual(of, kind)
 
     def impatient(self: Any, *args: Any, stall_cycles: int = STALL, **options: Any) -> None:
         begin(self, *args, stall_cycles=min(stall_cycles, STALL), **options)
+        self.waits = 0
+
+    def bounded(self: Any, cycles: int) -> Wake:
+        wake = go(self, cycles)
+        self.waits = self.waits + 1 if wake is Wake.TIMEOUT else 0
+        return Wake.STALLED if self.waits > BUDGET * STALL // cycles else wake
 
     falconet_sim.rtl.machine_library = machine_library
-    falconet_sim.rtl.SimBoard.__init__ = impatient  # type: ignore[method-assign]
+    board.__init__, board._run = impatient, bounded  # type: ignore[method-assign]
+    _remember_runs(GoldenDevice)
+    _remember_runs(IssDevice)
 
 
 def run(arch: Arch, library: Path, numbers: list[int], found: Callable[[int, Verdict], None],
-        tests: list[str] | None = None) -> None:
-    """Let ``found`` hear of the mutants ``numbers`` of a library, one after the other."""
-    pytest.main(["-q", "--no-header", "-p", "no:cacheprovider",
-                 *(tests or SUITE)],
-                plugins=[_Plugin(arch, library, numbers, found)])
+        tests: list[str] | None = None, only: str = "") -> None:
+    """Let ``found`` hear of the mutants ``numbers`` of a library, one after the other.
+
+    ``tests`` are files, by default SUITE; of them those whose name has ``only`` in it.
+    """
+    pytest.main(["-qq", "-p", "no:cacheprovider", *(tests or SUITE)],
+                plugins=[_Plugin(arch, library, numbers, found, only)])

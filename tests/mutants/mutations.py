@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,10 +82,10 @@ def _plain(signal: str) -> str:
 class _Finder:
     """All mutations of a module."""
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, top: str) -> None:
         self.module = module
         self.home = _place(module.src)
-        self.path = module.name.removeprefix("\\falconet").lstrip(".")
+        self.path = module.name.removeprefix(top).lstrip(".")
         self.driver = {c.ports["\\Y"]: c for c in module.cells.values() if "\\Y" in c.ports}
         self.registered = {c.ports["\\D"].split(" ")[0]: c.ports["\\Q"]
                            for c in module.cells.values() if c.kind == "$dff"}
@@ -99,8 +99,8 @@ class _Finder:
                  for t in ([a.value] if isinstance(a, Assign) else [a.test])]
         text += [line.split(" ", 2)[2] for line in module.others if line.startswith("connect")]
         self.used: dict[str, int] = {}  # highest bit of each wire that something reads
-        for name, high, bit in re.findall(
-                r"([\\$][^\s\[\]]+)(?: \[(\d+)(?::\d+)?\])?()", "\n".join(text)):
+        for name, high in re.findall(
+                r"([\\$][^\s\[\]]+)(?: \[(\d+)(?::\d+)?\])?", "\n".join(text)):
             top = int(high) if high else module.wires[name].width - 1
             self.used[name] = max(self.used.get(name, -1), top)
 
@@ -224,11 +224,11 @@ def _statements(body: Body, path: tuple[int, ...] = (), test: Switch | None = No
                 yield from _statements(inner, (*path, i, k), s)
 
 
-def mutations(modules: Iterable[Module]) -> list[Mutation]:
+def mutations(modules: list[Module]) -> list[Mutation]:
     """Every fault known here, in the order of the netlist."""
     found: list[Mutation] = []
     for module in modules:
-        finder = _Finder(module)
+        finder = _Finder(module, modules[0].name)
         for cell in module.cells.values():
             found += finder.cell(cell)
         for process in module.processes.values():

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
+from typing import TypeVar
 
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
@@ -22,9 +24,12 @@ from falconet_hw.top import Falconet
 from falconet_hw.verilog import find_yosys, without_zeros
 from falconet_sim.build import build_library, cached_verilog, source_key
 
-__all__ = ["WIDTH", "apply", "choose", "library", "machine", "netlist_of", "to_verilog"]
+__all__ = [
+    "WIDTH", "apply", "choose", "edit", "library", "machine", "netlist_of", "to_verilog", "yosys",
+]
 
 WIDTH = 16
+T = TypeVar("T")
 
 
 def netlist_of(component: Component, name: str) -> list[Module]:
@@ -57,24 +62,35 @@ def apply(modules: list[Module], chosen: list[tuple[int, Mutation]], constant: i
         for cell in module.cells.values():
             if cell.kind.startswith("\\") and constant is None:
                 cell.ports["\\mutant"] = "\\mutant"
-    edits: dict[tuple[str, str], list[tuple[str, Mutation]]] = {}
+    for path, own in _grouped((m.module, (number, m)) for number, m in chosen).items():
+        edit(by_path[path], own)
+    return modules
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def edit(module: Module, chosen: list[tuple[int, Mutation]]) -> None:
+    """Put numbered mutations into their module, which has the signal ``mutant``."""
+    named = []
     for number, m in chosen:
-        module = by_path[m.module]
         on = module.wire(f"$mutant{number}")
         module.cell("$eq", f"{on}$is", {"A_SIGNED": 0, "B_SIGNED": 0, "A_WIDTH": WIDTH,
                                         "B_WIDTH": WIDTH, "Y_WIDTH": 1},
                     A="\\mutant", B=f"{WIDTH}'{number:0{WIDTH}b}", Y=on)
-        edits.setdefault((m.module, m.item), []).append((on, m))
-    for (path, item), own in edits.items():
-        module = by_path[path]
+        named.append((m.item, (on, m)))
+    for item, own in _grouped(named).items():
         if item in module.processes:
             _change_process(module, module.processes[item], own)
-        elif module.cells[item].kind == "$dff" or module.cells[item].kind.startswith("$mem"):
+        elif own[0][1].kind in ("delay", "unwritten", "address"):
             for on, m in own:
                 _change_state(module, module.cells[item], on, m)
         else:
             _change_cell(module, module.cells[item], own)
-    return modules
 
 
 def _gate(module: Module, kind: str, a: str, b: str, name: str, width: int = 1) -> str:
@@ -198,18 +214,23 @@ def _change_process(module: Module, process: Process, own: list[tuple[str, Mutat
             statement.test = changed
 
 
+def yosys(script: str, folder: Path) -> str:
+    """What yosys says; it sees only files in ``folder``."""
+    done = subprocess.run([find_yosys(), "-p", script], cwd=folder, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise FalconetError(f"yosys refuses a mutated netlist: {done.stdout[-300:]}")
+    return done.stdout
+
+
 def to_verilog(modules: list[Module], path: Path) -> None:
     """As falconet_hw.verilog writes the machine, of this netlist."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        name = Path(folder).name  # yosys from PyPI sees the current folder and those below
-        Path(folder, "in.il").write_text(write(modules))
-        done = subprocess.run(
-            [find_yosys(), "-q", "-p", f"read_rtlil {name}/in.il; proc -nomux -norom; "
-             f"memory_collect; write_verilog -noattr -norename {name}/out.v"],
-            cwd=path.parent, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise FalconetError(f"yosys refuses the mutated netlist: {done.stderr[-300:]}")
-        path.write_text(without_zeros(Path(folder, "out.v").read_text()))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in.il").write_text(write(modules))
+        yosys("read_rtlil in.il; proc -nomux -norom; memory_collect; "
+              "write_verilog -noattr -norename out.v", folder)
+        path.write_text(without_zeros((folder / "out.v").read_text()))
 
 
 def library(arch: Arch, chosen: list[Mutation]) -> Path:

@@ -1,0 +1,169 @@
+"""``python tests/mutants --count 250 --seed 1``: faults in the machine's netlist; who sees them.
+
+Mutants of preset ``tiny`` are drawn from the seed; those proved equal to the original are set
+aside; the others meet the fast suite. Results are lines of JSON, so that a campaign goes on where
+it was; those of another netlist are passed over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import campaign  # noqa: E402
+import schemata  # noqa: E402
+from campaign import Verdict  # noqa: E402
+from equal import equal  # noqa: E402
+from mutations import HARDWARE, Mutation, draw, mutations  # noqa: E402
+from netlist import Module  # noqa: E402
+
+from falconet.commands.console import working  # noqa: E402
+from falconet.commands.pages import put_section, revision  # noqa: E402
+from falconet.isa import FalconetError, preset  # noqa: E402
+from falconet_sim.build import source_key  # noqa: E402
+
+TINY = preset("tiny")
+WHY = HERE / "survivors.json"
+EQUAL = "equal"
+
+
+class Results:
+    """What is known of each mutant of this netlist: the last line of a file with its key."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.source = file, source_key(f"{TINY.hash:08x}")
+        self.known: dict[str, dict[str, str]] = {}
+        if file.exists():
+            for line in file.read_text().splitlines():
+                entry = json.loads(line)
+                if entry["source"] == self.source:
+                    self.known[entry["mutant"]] = entry
+
+    def add(self, m: Mutation, by: str, why: str = "", seconds: float = 0) -> None:
+        entry = {"source": self.source, "mutant": m.key, "by": by, "why": why, "seconds": seconds}
+        self.known[m.key] = entry
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a") as f:
+            f.write(json.dumps(entry) + "\n")
+
+    def by(self, m: Mutation) -> str | None:
+        """The test that killed it, empty if none did, EQUAL; None if nothing is known."""
+        return self.known[m.key]["by"] if m.key in self.known else None
+
+
+def set_equal_aside(modules: list[Module], chosen: list[Mutation], results: Results) -> None:
+    checked = results.file.with_suffix(".differ")
+    seen = set(checked.read_text().splitlines()) if checked.exists() else set()
+    todo = [m for m in chosen if results.by(m) is None and f"{results.source} {m.key}" not in seen]
+    with working(f"comparing {len(todo)} mutants with the original") as step:
+        for i in range(0, len(todo), 25):
+            step.share(i / len(todo))
+            part = todo[i : i + 25]
+            for m, same in zip(part, equal(modules, part)):
+                if same:
+                    results.add(m, EQUAL)
+                else:
+                    checked.parent.mkdir(parents=True, exist_ok=True)
+                    with checked.open("a") as f:
+                        f.write(f"{results.source} {m.key}\n")
+
+
+def source_line(m: Mutation) -> str:
+    file, _, line = m.place.rpartition(":")
+    return (HARDWARE / file).read_text().splitlines()[int(line) - 1].strip()
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *(list(r.values()) for r in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def scores(chosen: list[Mutation], results: Results, group: Callable[[Mutation], str], head: str
+           ) -> list[dict[str, str]]:
+    """A row a group, and one for all: how many met the suite, and how many it killed."""
+    met, killed, same = Counter[str](), Counter[str](), Counter[str]()
+    for m in chosen:
+        for name in (group(m), "all"):
+            by = results.by(m)
+            same[name] += by == EQUAL
+            met[name] += by != EQUAL
+            killed[name] += by not in (EQUAL, "")
+    names = [*sorted({group(m) for m in chosen}), "all"]
+    return [{head: n, "equal": str(same[n]), "mutants": str(met[n]), "killed": str(killed[n]),
+             "share": f"{killed[n] / met[n]:.1%}" if met[n] else "-"} for n in names]
+
+
+def report(chosen: list[Mutation], results: Results, seed: int) -> str:
+    by = Counter((results.by(m) or "").partition("::")[0] for m in chosen
+                 if results.by(m) not in (EQUAL, ""))
+    total = scores(chosen, results, lambda m: m.component, "component")
+    all_ = total[-1]
+    reasons = json.loads(WHY.read_text()) if WHY.exists() else {}
+    survivors = [{
+        "place": f"`{m.place}`", "of": f"`{m.module.removeprefix('machine.') or 'machine'}`",
+        "source": f"`{source_line(m).replace('|', chr(92) + '|')}`",
+        "mutant": m.what.replace("|", "\\|"), "why it lives": reasons.get(m.key, "not explained"),
+    } for m in chosen if results.by(m) == ""]
+    text = (
+        "## Mutants of the RTL\n\n"
+        f"`python tests/mutants --count {len(chosen)} --seed {seed}` at commit {revision()}.\n\n"
+        f"{len(chosen)} mutants of `tiny` were drawn. {all_['equal']} are proved equal to the "
+        f"original and do not count. Of the {all_['mutants']} others the fast suite kills "
+        f"{all_['killed']}, {all_['share']}. The first test that failed was in "
+        + ", ".join(f"`{name or 'a crash'}` ({n})" for name, n in by.most_common()) + ".\n\n"
+        + table(total) + "\n\n"
+        + table(scores(chosen, results, lambda m: m.site[2].partition(" ")[0], "kind")) + "\n"
+    )
+    if survivors:
+        text += "\nSurvivors:\n\n" + table(survivors) + "\n"
+    return text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=Path("build/mutants/results.jsonl"))
+    parser.add_argument("--again", action="store_true", help="run survivors again")
+    parser.add_argument("--mutant", default="", help="only mutants with this in their name")
+    parser.add_argument("--only", default="", help="only tests with this in their name")
+    parser.add_argument("--markdown", type=Path, help="put the tables into this page")
+    given = parser.parse_args()
+    modules = schemata.machine(TINY)
+    chosen = draw(mutations(modules), given.count, given.seed)
+    results = Results(given.results)
+    set_equal_aside(modules, chosen, results)
+    wanted = (None, "") if given.again else (None,)
+    todo = [i for i, m in enumerate(chosen, 1)
+            if given.mutant in m.key and results.by(m) in wanted]
+
+    def found(number: int, verdict: Verdict) -> None:
+        m = chosen[number - 1]
+        results.add(m, verdict.by, verdict.why, verdict.seconds)
+        print(f"\n{number} {m.key}: {verdict.by or 'SURVIVES'} {verdict.seconds:.1f} s",
+              flush=True)
+
+    if todo:
+        campaign.run(TINY, schemata.library(TINY, chosen), todo, found, only=given.only)
+    if any(results.by(m) is None for m in chosen):
+        return 1
+    text = report(chosen, results, given.seed)
+    print(text)
+    if given.markdown:
+        put_section(given.markdown, "mutants", text)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except FalconetError as e:
+        sys.exit(f"mutants: {e}")

@@ -1,0 +1,122 @@
+"""A netlist with mutants in it is the machine while none is chosen, and each is what it says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from amaranth import Module, Mux, Signal
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import schemata
+from equal import equal
+from mutations import Mutation, draw, mutations
+from netlist import read, write
+from programs import random_inputs, random_program
+
+from falconet.isa import FalconetError, preset
+from falconet_sim.compare import compare_rtl
+from falconet_sim.rtl import RtlDevice
+
+pytestmark = pytest.mark.timeout(900)
+TINY = preset("tiny")
+
+
+class Toy(Component):
+    """One of everything that mutations know."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(8), "b": In(8), "total": Out(8), "last": Out(4), "word": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pipe = Signal(8, reset_less=True)
+        m.submodules.memory = memory = Memory(shape=8, depth=4, init=[])
+        write_port, read_port = memory.write_port(), memory.read_port(domain="comb")
+        m.d.sync += pipe.eq(self.a)
+        m.d.comb += [
+            self.total.eq(self.a + self.b), write_port.addr.eq(self.a), write_port.en.eq(self.b[0]),
+            write_port.data.eq(Mux(self.b[1], pipe, self.a)), read_port.addr.eq(self.b),
+            self.word.eq(read_port.data),
+        ]
+        with m.If(self.a > self.b):
+            m.d.sync += self.last.eq(3)
+        with m.Elif(self.a == 9):
+            m.d.sync += self.last.eq(self.b >> 2)
+        return m
+
+
+def toy() -> list[Mutation]:
+    return mutations(schemata.netlist_of(Toy(), "toy"))
+
+
+def test_a_netlist_is_written_as_it_is_read() -> None:
+    text = write(schemata.netlist_of(Toy(), "toy"))
+    assert write(read(text)) == text
+
+
+def test_all_kinds_of_mutations() -> None:
+    every = toy()
+    assert {m.kind for m in every} == {
+        "kind", "signed", "swap", "stuck", "constant", "narrow", "result", "delay", "unwritten",
+        "address", "value", "drop", "invert", "never", "always"}
+    assert len({m.key for m in every}) == len(every)
+
+
+def test_what_is_proved_equal() -> None:
+    """The sum keeps 8 bits of 9, so its sign does not matter; whether it is a sum does."""
+    modules = schemata.netlist_of(Toy(), "toy")
+    add = [m for m in mutations(modules) if m.what.startswith("add")]
+    proved = {m.what: same for m, same in zip(add, equal(modules, add))}
+    assert proved["add: signed"] and not proved["add: is now sub"]
+    assert not proved["add: result a bit narrower"] and not proved["add: operand A a bit narrower"]
+
+
+def test_a_mutant_that_is_not_chosen_changes_nothing(tmp_path: Path) -> None:
+    """All mutants of the toy at once, with 0 for the choice: proved equal to the toy."""
+    modules = schemata.netlist_of(Toy(), "toy")
+    every = [m for m in mutations(modules) if m.kind != "delay"]  # a register more
+    mutated = schemata.apply(modules, list(enumerate(every, 1)), constant=0)
+    for module, name in ((modules[0], "\\was"), (mutated[0], "\\now")):
+        module.name = name
+    (tmp_path / "in.il").write_text(write([modules[0], mutated[0]]))
+    said = schemata.yosys(
+        "read_rtlil in.il; proc; memory_map; opt_clean; equiv_make was now both; "
+        "equiv_simple both; equiv_induct both; equiv_status -assert both", tmp_path)
+    assert "Equivalence successfully proven" in said
+
+
+def test_draws() -> None:
+    """Repeatable; of every component; a larger one holds the smaller."""
+    every = toy()
+    few, more = draw(every, 5, 1), draw(every, 20, 1)
+    assert few == draw(every, 5, 1) and few != draw(every, 5, 2)
+    assert len(few) == 5 and len(more) == 20 and more[:5] == few
+    assert len({m.site for m in more}) == 20
+
+
+PLANTED = ("mac.py", "output.py", "burst.py", "dispatch.py", "vector_loops.py")
+
+
+def test_planted_mutants_are_killed() -> None:
+    """The machine with five of them, each an operator that is another one."""
+    every = mutations(schemata.machine(TINY))
+    planted = [next(m for m in every if m.component == component and m.kind == "kind")
+               for component in PLANTED]
+    library = schemata.library(TINY, planted)
+    programs = [random_program(TINY, seed, 20) for seed in range(2)]
+
+    def killed(number: int) -> bool:
+        schemata.choose(library, number)
+        device = RtlDevice(TINY, library=library, memory_bytes=4 << 20, stall_cycles=20_000,
+                           log_writes=True)
+        try:
+            return any(compare_rtl(p, random_inputs(p), device) for p in programs)
+        except FalconetError:
+            return True
+
+    assert [killed(number) for number in range(len(planted) + 1)] == [False, *[True] * 5]
