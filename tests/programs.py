@@ -23,12 +23,13 @@ from falconet.isa import (
     Suppression,
     Window,
 )
+from falconet_sim.hazards import required_waits
 
 __all__ = [
     "Assembler", "add_elementwise", "add_transfers", "add_window", "detection_program",
-    "mac_words", "mixed_program", "params", "random_inputs", "random_mac", "random_out",
-    "random_params", "random_program", "random_stage", "random_window", "table_rows",
-    "tap_words",
+    "mac_words", "mixed_program", "overlapping_program", "params", "random_inputs", "random_mac",
+    "random_out", "random_params", "random_program", "random_stage", "random_window",
+    "table_rows", "tap_words",
 ]
 
 
@@ -158,6 +159,14 @@ class _Regions:
 
     def end(self) -> None:
         self.asm.add(Store(segment=Segment.OUTPUT, offset=self.out, run=3 * self.n))
+
+
+def overlapping_program(arch: Arch, seed: int, length: int = 20
+                        ) -> tuple[Program, dict[str, NDArray[np.int8]]]:
+    """A random program in which every engine runs as far ahead as it may, and its inputs."""
+    serial = random_program(arch, seed, length)
+    inputs = random_inputs(serial, seed)
+    return random_program(arch, seed, length, waits=required_waits(serial, inputs)), inputs
 
 
 def add_window(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:

@@ -33,7 +33,7 @@ __all__ = ["SUITE", "Verdict", "run"]
 
 TESTS = Path(__file__).parents[1]
 SUITE = [str(TESTS / name) for name in (
-    "sim/test_rtl.py", "e2e/test_detect.py", "e2e/test_faults.py", "e2e/test_machines.py",
+    "sim/test_rtl.py", "sim/test_rtl_control.py", "e2e/test_detect.py", "e2e/test_faults.py", "e2e/test_machines.py",
 )]
 """The fast suite: the tests on the whole machine, most lethal first. Only preset tiny is used."""
 
@@ -78,7 +78,7 @@ class _Plugin:
         session.items.sort(key=lambda item: order.get(str(item.path), len(order)))
         _use(self.arch, self.library)
         for module in {getattr(item, "module", None) for item in session.items}:
-            for name in ("compile_graph", "required_waits", "random_program"):
+            for name in ("compile_graph", "overlapping_program", "required_waits"):
                 if hasattr(module, name):
                     setattr(module, name, _remember(getattr(module, name)))
         schemata.choose(self.library, 0)

@@ -26,6 +26,7 @@ class Wire:
     """"input 3", "output 5" or empty."""
     init: str = ""
     src: str = ""
+    signed: bool = False
 
 
 @dataclass
@@ -168,7 +169,9 @@ def read(text: str) -> list[Module]:
         module = modules[-1]
         if word == "wire":
             _, width, *port, name = rest.split()
-            module.wires[name] = Wire(name, int(width), " ".join(port), init, src)
+            signed = "signed" in port
+            module.wires[name] = Wire(
+                name, int(width), " ".join(p for p in port if p != "signed"), init, src, signed)
         elif word == "cell":
             kind, name = rest.split()
             cell = module.cells[name] = Cell(kind, name, {}, {}, src)
@@ -214,7 +217,8 @@ def _write_module(module: Module) -> Iterator[str]:
     for wire in module.wires.values():
         if wire.init:
             yield f"  attribute \\init {wire.init}"
-        yield f"  wire width {wire.width} {wire.port} {wire.name}"
+        signed = " signed" if wire.signed else ""
+        yield f"  wire width {wire.width}{signed} {wire.port} {wire.name}"
     yield from (f"  {line}" for line in module.others if line.startswith("memory"))
     for cell in module.cells.values():
         yield f"  cell {cell.kind} {cell.name}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from networks import zoo_of_operators
-from programs import Assembler, random_inputs, random_program
+from programs import Assembler, overlapping_program, random_inputs, random_program
 
 from falconet.compiler import compile_graph
 from falconet.isa import (
@@ -27,7 +27,6 @@ from falconet.isa import (
 from falconet.runtime.device import Device
 from falconet_sim.compare import compare_rtl
 from falconet_sim.ddr import DdrModel
-from falconet_sim.hazards import required_waits
 from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
 
@@ -41,16 +40,9 @@ def device() -> RtlDevice:
     return RtlDevice(TINY, **OPTIONS)
 
 
-def overlapping(seed: int, length: int = 20) -> tuple[Program, dict[str, np.ndarray]]:
-    """A random program in which every engine runs as far ahead as it may."""
-    serial = random_program(TINY, seed, length)
-    inputs = random_inputs(serial, seed)
-    return random_program(TINY, seed, length, waits=required_waits(serial, inputs)), inputs
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_random_programs_in_lock_step(device: RtlDevice, seed: int) -> None:
-    program, inputs = overlapping(seed)
+    program, inputs = overlapping_program(TINY, seed)
     assert compare_rtl(program, inputs, device) is None
 
 
@@ -63,7 +55,7 @@ def test_random_programs_in_lock_step(device: RtlDevice, seed: int) -> None:
 def test_no_timing_changes_the_result(ddr: DdrModel) -> None:
     device = RtlDevice(TINY, ddr=ddr, **OPTIONS)
     for seed in range(30, 36):
-        program, inputs = overlapping(seed)
+        program, inputs = overlapping_program(TINY, seed)
         assert compare_rtl(program, inputs, device) is None
 
 
@@ -75,7 +67,7 @@ def test_a_compiled_network(device: RtlDevice, seed: int) -> None:
 
 def test_is_a_device_and_repeats_itself(device: RtlDevice) -> None:
     machine: Device = device
-    program, inputs = overlapping(100)
+    program, inputs = overlapping_program(TINY, 100)
     want = IssDevice(program).run(inputs).outputs["y"]
     machine.load(program)
     results = [machine.run(inputs) for _ in range(3)]
@@ -89,7 +81,7 @@ def test_is_a_device_and_repeats_itself(device: RtlDevice) -> None:
 
 
 def test_trace(device: RtlDevice) -> None:
-    program, inputs = overlapping(101)
+    program, inputs = overlapping_program(TINY, 101)
     device.load(program)
     result = device.run(inputs)
     assert result.trace is not None and result.cycles is not None
@@ -132,7 +124,7 @@ def test_refusals(device: RtlDevice, instructions: list[Instruction], message: s
     device.load(assembled(instructions))
     with pytest.raises(FalconetError, match=message):
         device.run({})
-    program, inputs = overlapping(102)  # and it works again
+    program, inputs = overlapping_program(TINY, 102)  # and it works again
     assert compare_rtl(program, inputs, device) is None
 
 
