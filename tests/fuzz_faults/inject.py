@@ -23,6 +23,12 @@ from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import SimBoard
 
 PROGRAMS = 16
+LONGEST = 8000
+"""Cycles of the longest hold that ends by itself."""
+
+PATIENCE = 2 * LONGEST
+"""Cycles without a beat after which the board calls the machine dead: more than any hold."""
+
 STOP = 2000
 """Cycles from the first bad answer to ERROR, and from RESET to rest on a bus that answers."""
 
@@ -147,7 +153,7 @@ def error(rng: np.random.Generator, board: SimBoard, c: Case, port: str, what: s
 
 def hold(rng: np.random.Generator, board: SimBoard, c: Case, port: str, channel: str) -> Outcome:
     """The bus keeps still for thousands of cycles: the result is right, and only late."""
-    cycles = int(rng.integers(2000, 8000))
+    cycles = int(rng.integers(2000, LONGEST))
     watched = Watched(board, c)
     before = board.suffered()
     board.plan(BusFault(port, some_burst(rng, c, port), "hold", int(rng.integers(17)), channel,

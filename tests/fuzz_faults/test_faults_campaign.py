@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import inject
 import numpy as np
+import table
 from bad_runs import new_board
 from inject import KINDS, Lost, case, error, hold
 
@@ -24,12 +25,42 @@ TINY = preset("tiny")
 
 @pytest.fixture(scope="module")
 def board() -> SimBoard:
-    return new_board(TINY, stall_cycles=5000)
+    return new_board(TINY, stall_cycles=inject.PATIENCE)
 
 
 @pytest.mark.parametrize("number", range(len(KINDS)))
 def test_each_kind(board: SimBoard, number: int) -> None:
     inject.inject(board, TINY, number)
+
+
+@pytest.mark.parametrize("port, channel", inject.CHANNELS)
+def test_the_longest_hold_is_no_time_out(board: SimBoard, port: str, channel: str) -> None:
+    """A board of less patience than that took slow answers for a dead bus."""
+    c = case(board, TINY, 0)
+
+    class Longest:
+        """Draws the last burst and the longest hold."""
+
+        def integers(self, low: int, high: int | None = None) -> int:
+            return (low if high is None else high) - 1
+
+    hold(Longest(), board, c, port, channel)  # type: ignore[arg-type]
+
+
+def test_lost_faults_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the row of all faults too, and the command says so."""
+    def inject_(board: object, arch: object, number: int) -> inject.Outcome:
+        if number % 3 == 0:
+            raise Lost("gone")
+        return inject.Outcome("a kind", delivered=number % 3 == 1, stopped=number)
+
+    monkeypatch.setattr(inject, "inject", inject_)
+    monkeypatch.setattr(table, "new_board", lambda *_, **__: None)
+    rows, lost = table.faults("tiny", 0, 0, 10)
+    assert len(lost) == 5 and all("gone" in text for text in lost)
+    numbers = {r["fault"]: [int(r[k]) for k in ("injected", "reached the machine", "reported",
+                                                "recovered")] for r in rows}
+    assert numbers == {"a kind": [9, 5, 5, 5], "lost": [5, 5, 0, 0], "all": [14, 10, 5, 5]}
 
 
 def test_most_faults_reach_the_machine(board: SimBoard) -> None:
