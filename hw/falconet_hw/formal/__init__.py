@@ -1,13 +1,23 @@
 """Proofs about the hardware; docs/formal.md says what they show."""
 
-from falconet_hw.formal import axi, burst, dispatch, fifo, output, overlap, packing, window
+from falconet_hw.formal import (
+    axi,
+    burst,
+    control,
+    dispatch,
+    fifo,
+    output,
+    overlap,
+    packing,
+    window,
+)
 from falconet_hw.formal.proof import Mutant, Proof
 
 __all__ = ["PROOFS", "Mutant", "Proof"]
 
 PROOFS: dict[str, Proof] = {
     proof.name: proof
-    for module in (axi, burst, window, dispatch, packing, output, fifo, overlap)
+    for module in (axi, burst, window, control, dispatch, packing, output, fifo, overlap)
     for proof in module.PROOFS
 }
 """By name, in the order of docs/formal.md."""

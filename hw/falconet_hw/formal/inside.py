@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 from typing import Any
 
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.hdl._ast import Assign
 from amaranth.lib.memory import Memory
 
@@ -57,6 +57,11 @@ class Inside:
         """The only one driven here that is called ``name`` in waveforms."""
         (found,) = [s for s in self.module._driving if s.name == name]
         return found
+
+    def in_state(self, name: str) -> Value:
+        """Whether the component's only state machine is in state ``name``."""
+        (machine,) = self.module._generated.values()
+        return machine._data["signal"] == machine.encoding[name]
 
     def cut(self, name: str) -> Signal:
         """The register called ``name`` in waveforms, without its driver: the proof drives it."""
