@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -78,16 +79,17 @@ def hunt(count: int, seed: int, folder: Path, *, seconds: float = float("inf"),
 
     Round ``n`` of ROUND networks is drawn from (``seed``, n), so that a run can be repeated. After
     a failure the rest of its round is passed over, after ``failures`` of them the rest of the run.
+    Ctrl-C ends a run early.
     """
     record, began, number = Record(), time.monotonic(), 0
 
     def spent() -> float:
         return max((time.monotonic() - began) / seconds, len(record.cases) / count)
 
-    while spent() < 1 and len(record.failures) < failures:
-        step(spent())
-        _round(record, count, seed << 32 | number, folder, run, lambda: step(min(1.0, spent())))
-        number += 1
+    with contextlib.suppress(KeyboardInterrupt):
+        while spent() < 1 and len(record.failures) < failures:
+            _round(record, count, seed << 32 | number, folder, run, lambda: step(min(1.0, spent())))
+            number += 1
     return record
 
 

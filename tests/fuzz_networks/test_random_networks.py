@@ -76,6 +76,16 @@ def test_a_run_is_repeated_by_its_seed(tmp_path: Path) -> None:
     assert len(set(seen[0]) & set(seen[2])) <= 2  # the least network begins every run
 
 
+def test_a_run_may_be_cut_short(tmp_path: Path) -> None:
+    def look(case: Case) -> Ran:
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        raise Refused("not run")
+
+    left = iter(range(3, -1, -1))
+    assert len(hunt(25, 5, tmp_path, run=look).refused) == 3
+
+
 def test_a_file_keeps_a_case(tmp_path: Path) -> None:
     kept: list[Case] = []
 
