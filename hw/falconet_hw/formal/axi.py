@@ -244,11 +244,13 @@ class WriteProof(Component):
 
         # Data that the client gave enter the register slice (`slice_8`) with `last`, and leave it.
         into, out = inside["beats"].i, inside["beats"].o
-        given = self.beat_valid & client.data.ready
+        # Once stopped, beats that the client does not give go out too, none with strobes.
+        given, clients = Signal(), self.beat_valid & client.data.ready
         m.d.comb += [
-            Assert((into.valid & into.ready) == given),
-            Assert(~given | (into.payload.data == self.beat.data)),
-            Assert(~given | (into.payload.strb == self.beat.strb)),
+            given.eq(into.valid & into.ready),
+            Assert(~clients | given), Assert(~given | clients | self.stop),
+            Assert(~given | self.stop | (into.payload.data == self.beat.data)),
+            Assert(~given | (into.payload.strb == Mux(self.stop, 0, self.beat.strb))),
             Assert(bus.wvalid == out.valid), Assert(out.ready == self.wready),
             Assert(~out.valid | (bus.wdata == out.payload.data)),
             Assert(~out.valid | (bus.wstrb == out.payload.strb)),
@@ -330,6 +332,8 @@ _WRITE_MUTANTS = {
     "last on every beat": Mutant("beats.i.payload.last.eq", "last)", "1)"),
     "beats counted on over bursts": Mutant("index.eq(Mux(last", "last, 0,", "0, 0,"),
     "strobes lost": Mutant("bus.wstrb.eq", "beats.o.payload.strb", "beats.o.payload.data[:8]"),
+    "bytes written after stop":
+        Mutant("beats.i.payload.strb.eq", " & (~self.stop).replicate(8)", ""),
     "done after an error": Mutant("client.done.eq", " & ~failed", ""),
     "the tag of another burst":
         Mutant("client.tag.eq", "owners.o.payload.tag", "client.cmd.payload.tag"),
@@ -353,7 +357,7 @@ PROOFS = [
         "write_master", axi, "`axi.WriteMaster`",
         "the same of addresses; data stay until taken, in order, never before their address, "
         "`len + 1` beats a burst, the last of them marked; tags of good responses in order; idle "
-        "means nothing outstanding; the first error and its address",
+        "means nothing outstanding; the first error and its address; once stopped, no byte written",
         "the machine's",
         "a response belongs to a burst whose address and last beat were taken before",
         lambda module: WriteProof(module.WriteMaster(arch=preset("tiny"))), 8, 1, _WRITE_MUTANTS,

@@ -226,8 +226,9 @@ def _queue(engine: Engine, depth: int) -> Callable[[Any], EngineQueueProof]:
     )
 
 
-def _dispatch(module: Any) -> DispatchProof:
-    return DispatchProof(module.Dispatch(arch=preset("tiny")))
+def _dispatch(depth: int) -> Callable[[Any], DispatchProof]:
+    arch = replace(preset("tiny"), queue_depth=depth)
+    return lambda module: DispatchProof(module.Dispatch(arch=arch))
 
 
 _WAITS_MUTANTS = {
@@ -298,6 +299,6 @@ PROOFS = [
         "and neither count passes its end; idle means nothing under way",
         "the machine's, queues of 8",
         "the input stays until taken; an engine retires only what it holds, and holds at most 127",
-        _dispatch, 6, 1, _DISPATCH_MUTANTS,
+        _dispatch(8), 9, 1, _DISPATCH_MUTANTS, small=_dispatch(2),
     ),
 ]
