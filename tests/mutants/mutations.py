@@ -164,11 +164,11 @@ class _Finder:
                     continue
                 for bit, signal in _conditions(s):
                     src = self.driver[signal].src if signal in self.driver else p.src
-                    name = self.target(s)
+                    which = f"condition {bit}" if bit else "condition"
                     for kind, says in (("invert", "inverted"), ("never", "never true"),
                                        ("always", "always true")):
                         yield self.make(p.name, path, kind, str(bit), src,
-                                        f"condition of {name}: {says}")
+                                        f"{which} of {self.target(s)}: {says}")
                 continue
             name = self.name(s.target)
             if m := _CONSTANT.fullmatch(s.value):

@@ -99,14 +99,16 @@ def test_draws() -> None:
     assert len({m.site for m in more}) == 20
 
 
-PLANTED = ("mac.py", "output.py", "burst.py", "dispatch.py", "vector_loops.py")
+PLANTED = {"mac.py": "mul: is now add", "output.py": "not: is now pos",
+           "burst.py": "not: is now pos", "dispatch.py": "not: is now pos",
+           "vector_loops.py": "add: is now sub"}
 
 
 def test_planted_mutants_are_killed() -> None:
     """The machine with five of them, each an operator that is another one."""
     every = mutations(schemata.machine(TINY))
-    planted = [next(m for m in every if m.component == component and m.kind == "kind")
-               for component in PLANTED]
+    planted = [next(m for m in every if m.component == component and m.what == what)
+               for component, what in PLANTED.items()]
     library = schemata.library(TINY, planted)
     programs = [random_program(TINY, seed, 20) for seed in range(2)]
 
