@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +23,13 @@ REFUSED = 0.08
 """Share of the networks that may be too large for a machine."""
 
 
-@cache
-def record() -> Record:
+@pytest.fixture(scope="module")
+def found() -> Record:
     """One run for all tests of this module."""
     return hunt(COUNT, SEED, Path("build/failures/networks"))
 
 
-@pytest.mark.timeout(900)
-def test_all_devices_agree() -> None:
-    found = record()
+def test_all_devices_agree(found: Record) -> None:
     print(f"{len(found.cases)} networks, {dict(found.presets)}, {len(found.refused)} refused, "
           f"{found.layers} layers against onnxruntime")
     assert not [f"{f.path}: {f.why}" for f in found.failures]
@@ -43,13 +40,13 @@ def test_all_devices_agree() -> None:
 
 
 @pytest.mark.parametrize("name", [*EXPECTED, *(f"ONNX {op}" for op in ONNX)])
-def test_is_drawn(name: str) -> None:
-    assert record().seen[name], f"no network of {COUNT} has it"
+def test_is_drawn(found: Record, name: str) -> None:
+    assert found.seen[name], f"no network of {COUNT} has it"
 
 
-def test_onnxruntime_is_asked() -> None:
-    assert record().layers >= COUNT // 4
-    assert record().off_by_one <= 0.01 * record().values
+def test_onnxruntime_is_asked(found: Record) -> None:
+    assert found.layers >= COUNT // 4
+    assert found.off_by_one <= 0.01 * found.values
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.json")), ids=lambda p: p.stem)
@@ -111,8 +108,8 @@ def test_a_fault_is_found_shrunk_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
         iss.window(machine, ins.replace(n_ky=ins.n_ky - (bool(ins.op) and ins.n_ky >= 3)))
 
     monkeypatch.setitem(iss.EXECUTORS, Window, wrong)
-    found = hunt(60, 1, tmp_path, failures=1, run=lambda case: check(case, rtl=False))
-    (first,) = found.failures
+    record = hunt(60, 1, tmp_path, failures=1, run=lambda case: check(case, rtl=False))
+    (first,) = record.failures
     assert first.why.startswith("AssertionError: instruction-set simulator: ")
     case = load(first.path)
     assert case.graph is not None and case.digest() == first.case.digest()
