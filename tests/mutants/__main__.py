@@ -95,7 +95,7 @@ def scores(chosen: list[Mutation], results: Results, group: Callable[[Mutation],
              "share": f"{killed[n] / met[n]:.1%}" if met[n] else "-"} for n in names]
 
 
-def report(chosen: list[Mutation], results: Results, seed: int) -> str:
+def report(chosen: list[Mutation], results: Results, command: str) -> str:
     by = Counter((results.by(m) or "").partition("::")[0] for m in chosen
                  if results.by(m) not in (EQUAL, ""))
     total = scores(chosen, results, lambda m: m.component, "component")
@@ -107,8 +107,7 @@ def report(chosen: list[Mutation], results: Results, seed: int) -> str:
         "mutant": m.what.replace("|", "\\|"), "why it lives": reasons.get(m.key, "not explained"),
     } for m in chosen if results.by(m) == ""]
     text = (
-        "## Mutants of the RTL\n\n"
-        f"`python tests/mutants --count {len(chosen)} --seed {seed}` at commit {revision()}.\n\n"
+        f"`{command}` at commit {revision()}.\n\n"
         f"{len(chosen)} mutants of `tiny` were drawn. {all_['equal']} are proved equal to the "
         f"original and do not count. Of the {all_['mutants']} others the fast suite kills "
         f"{all_['killed']}, {all_['share']}. The first test that failed was in "
@@ -150,7 +149,8 @@ def main() -> int:
     if missing := sum(results.by(m) is None for m in chosen):
         print(f"{missing} mutants have no result yet")
         return 1
-    text = report(chosen, results, given.seed)
+    text = report(chosen, results,
+                  f"python tests/mutants --count {given.count} --seed {given.seed}")
     print(text)
     if given.markdown:
         put_section(given.markdown, "mutants", text)
