@@ -28,7 +28,7 @@ help:
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
 	@echo 'make coverage  lines and toggles of the RTL, values of the fields of instructions'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
-	@echo 'make formal    proofs, and the mutants that they refuse (docs/formal.md)'
+	@echo 'make formal    proofs of buses, queues, dispatch, packing and more (docs/formal.md)'
 	@echo 'make fuzz      random networks on every machine       MINUTES=$(MINUTES)'
 	@echo 'make faults    faults of the bus, hostile programs    FAULTS=$(FAULTS)'
 	@echo 'make mutants   the RTL with one fault at a time       MUTANTS=$(MUTANTS)'
