@@ -157,6 +157,16 @@ def test_equal_constants_of_a_slice_that_begins_within_a_block(mult: int) -> Non
     simulated(b.done(y))
 
 
+@pytest.mark.parametrize("end", [6, 16])
+def test_a_sum_of_a_tensor_and_a_view_of_it(end: int) -> None:
+    """Two places in one buffer, of the same blocks."""
+    b = networks.Builder((16, 4, 4))
+    y = b.conv("x", end)
+    cut = b.add("slice", [y], {"begin": 0, "end": end})
+    b.graph.tensors[cut] = dataclasses.replace(b.graph.tensors[y], name=cut)
+    simulated(b.done(b.eltwise(y, cut), b.eltwise(cut, y)))
+
+
 def test_a_window_of_too_many_taps_is_refused() -> None:
     b = networks.Builder((5, 20, 20))
     graph = b.done(b.depthwise("x", 17))

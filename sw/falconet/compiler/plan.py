@@ -105,9 +105,10 @@ def _ring_rows(buf: Buffer, plan: Plan, at_once: bool = True) -> int:
     window = 0
     for r in readers:
         op = plan.ops[r]
-        for slot, tile in ((s, t) for t in op.tiles() for s in op.inputs if s.buffer is buf):
-            lo, hi = op.needs(tile.y0, tile.y1)[op.inputs.index(slot)]
-            window = max(window, hi - lo)
+        for tile in op.tiles():
+            for slot, (lo, hi) in zip(op.inputs, op.needs(tile.y0, tile.y1)):
+                if slot.buffer is buf:
+                    window = max(window, hi - lo)
     rows = max(2, window + plan.slack * step)
     return rows if rows < 0.9 * buf.height else buf.height
 
