@@ -167,6 +167,22 @@ def test_a_sum_of_a_tensor_and_a_view_of_it(end: int) -> None:
     simulated(b.done(b.eltwise(y, cut), b.eltwise(cut, y)))
 
 
+def test_a_concat_through_ddr_is_read_before_it_is_complete() -> None:
+    """Its first part is read by the upsampling and by the copies that make the other parts."""
+    b = networks.Builder((1, 29, 39))
+    y = b.depthwise("x", 1, (2, 3))
+    up = b.upsample(y, 1, 2)
+    total = b.eltwise(b.depthwise("x", 1), "x")
+    cat = b.add("concat", [y] * 4)
+    b.graph.tensors[up] = dataclasses.replace(b.graph.tensors[up], zero_point=b.graph.tensors[
+        y].zero_point)
+    b.graph.tensors[cat] = dataclasses.replace(b.graph.tensors[y], name=cat, shape=(4, 15, 13))
+    graph = b.done(up, total, cat)
+    assert any(ins.mnemonic == "LOAD" and ins.segment == Segment.WORK
+               for ins in compile_graph(graph, preset("tiny")).instructions())
+    simulated(graph)
+
+
 def test_a_window_of_too_many_taps_is_refused() -> None:
     b = networks.Builder((5, 20, 20))
     graph = b.done(b.depthwise("x", 17))

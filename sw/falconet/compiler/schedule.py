@@ -219,7 +219,7 @@ class _Simulation:
             return False
         for store in self.stores.get(op.source.name, []) if isinstance(op, LoadOp) else []:
             done = self.finished[store]
-            if done < len(self.tiles[store]) and self.tiles[store][done].y0 < tile.y1:
+            if store < i and done < len(self.tiles[store]) and self.tiles[store][done].y0 < tile.y1:
                 return False
         for slot, (_, hi) in zip(op.inputs, op.needs(tile.y0, tile.y1)):
             rows = self.rows_done[id(slot.buffer)]

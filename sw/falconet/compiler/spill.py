@@ -1,7 +1,8 @@
 """Tensors that go through DDR: stored row by row where they are made, loaded where they are used.
 
 Each group gets a buffer of its own for such a tensor, a ring like any other. A group that makes
-the whole tensor reads its own buffer; every other reader gets a load.
+the whole tensor reads its own buffer; every other group gets a load, and in a group that makes a
+part of the tensor every reader gets one, which waits for the stores before it.
 """
 
 from __future__ import annotations
@@ -62,13 +63,16 @@ def _spill(plan: Plan, buf: Buffer, groups: list[int], before: dict[int, list[Op
             for r in here:
                 _redirect(plan.ops[r], buf, local)
             continue
-        second = local
-        if group in makers:
-            second = dataclasses.replace(buf, name=f"{buf.name}@{group}/back")
-            net.buffers.append(second)
-        for r in here:
-            _redirect(plan.ops[r], buf, second)
-        before.setdefault(min(here), []).append(_load(loads, second, ddr, lanes))
+        if group not in makers:
+            for r in here:
+                _redirect(plan.ops[r], buf, local)
+            before.setdefault(min(here), []).append(_load(loads, local, ddr, lanes))
+            continue
+        for r in here:  # a part that one reads may be made of what another has read
+            back = dataclasses.replace(buf, name=f"{buf.name}@{group}/{r}")
+            net.buffers.append(back)
+            _redirect(plan.ops[r], buf, back)
+            before.setdefault(r, []).append(_load(loads, back, ddr, lanes))
     net.buffers.remove(buf)
 
 
