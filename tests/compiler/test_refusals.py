@@ -60,6 +60,9 @@ CASES: dict[str, tuple[Body, str]] = {
         "slopes per channel after a function of one tensor"),
     "negative slopes": (
         lambda n, x: n.op("PRelu", n.conv(x, 8), np.full((8, 1, 1), -0.1, F)), "negative slope"),
+    "maximum of padding": (
+        lambda n, x: n.op("MaxPool", n.q(n.op("GlobalAveragePool", x)), kernel_shape=[1, 2],
+                          dilations=[1, 2], pads=[0, 1, 0, 1]), "nothing but padding"),
     "float-weights": (_float_weights, "not quantised; run 'falconet quantize'"),
     "weight -128": (_weight(-128, 0), "narrow range"),
     "uint8 weights": (_weight(3, 128, np.uint8), "symmetric int8"),

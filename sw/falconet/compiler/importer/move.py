@@ -38,7 +38,20 @@ def max_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
         node.refuse("the output 'Indices' is not supported; export without it")
     attrs = pool_pads(ctx, node, x)
     _, c, h, w = ctx.model.shape(node.outputs[0], node)
+    if _sees_nothing(attrs, x.shape[1:], (h, w)):
+        node.refuse("a window sees nothing but padding, and the maximum of that is no number; use "
+                    "smaller pads or less dilation")
     return _move(ctx, node, "maxpool", [x], (c, h, w), attrs)
+
+
+def _sees_nothing(window: dict[str, Any], size: tuple[int, int], out: tuple[int, int]) -> bool:
+    """Whether some output's window has no pixel of the input in it."""
+    for i in range(2):
+        first = np.arange(out[i]) * window["stride"][i] - window["pads"][i]
+        at = first[:, None] + np.arange(window["kernel"][i]) * window["dilation"][i]
+        if not np.all(np.any((at >= 0) & (at < size[i]), 1)):
+            return True
+    return False
 
 
 @operator("Concat")
