@@ -206,3 +206,23 @@ def test_start_while_running_and_back_to_back(board: SimBoard) -> None:
     assert max(cycles) - min(cycles) < 200  # refresh
     assert board.read_register(register("STATUS").offset) == Status.DONE
     device.close()
+
+
+@pytest.mark.parametrize("held", [0, 6000])
+def test_a_driver_that_sleeps_is_not_a_dead_bus(
+    board: SimBoard, held: int, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system lets the process wait for seconds between any two of its steps: that alone is no
+    reason to say that the machine does not come to rest."""
+    device = driver(board)
+    program, inputs, _ = case(7)
+    device.load(program)
+    slot = device.slot(0)
+    device.stage(slot, inputs)
+    board.plan(BusFault("m0_write", 1, "hold", 3, cycles=held))
+    device.start(slot)
+    board._run(1500)
+    now = iter(range(0, 10**6, 5))
+    monkeypatch.setattr("falconet.runtime.control.time.monotonic", lambda: next(now))
+    device.close()
+    assert not board.buffers and device.read("STATUS") == 0

@@ -32,6 +32,9 @@ class Controller:
     PATIENCE = 1.0
     """Seconds without an interrupt after which STATUS is looked at; and those that RESET has."""
 
+    LOOKS = 20
+    """How often STATUS is looked at, at least, before RESET is said to have no effect."""
+
     def __init__(
         self, bus: Bus, *, name: str, arch: Arch | None, timeout: float, waiting: str,
     ) -> None:
@@ -95,9 +98,11 @@ class Controller:
         """
         self._at_rest = False
         self.write("CONTROL", Control.RESET)
-        deadline = time.monotonic() + self.PATIENCE
+        deadline, looks = time.monotonic() + self.PATIENCE, 0
         while self.read("STATUS") & Status.BUSY:
-            if time.monotonic() > deadline:
+            looks += 1
+            # Time alone says nothing: the system may have let this process wait meanwhile.
+            if looks > self.LOOKS and time.monotonic() > deadline:
                 raise FalconetError(
                     f"{self._name}: the machine does not come to rest after RESET, its memory bus "
                     "does not answer; load the bitstream again"
