@@ -100,8 +100,8 @@ def mixed_program(
 ) -> tuple[Program, dict[str, NDArray[np.int8]]]:
     """As :func:`random_program`, with a random detection head in between; and its inputs.
 
-    So all five engines are busy at once, and every instruction is there (MARK with every second
-    seed). The head's scratchpad words lie behind the regions.
+    All five engines may be busy at once; which computations there are is drawn, so one seed may
+    lack a kind (MARK comes with every second). The head's scratchpad words lie behind the regions.
     """
     rng = np.random.default_rng(seed)
     mode = list(Suppression)[seed % len(Suppression)].name.lower()
