@@ -141,6 +141,21 @@ def test_start_while_busy(device: RtlDevice) -> None:
     assert device.read("STATUS") == Status.DONE
 
 
+def test_start_again_without_a_reset(device: RtlDevice) -> None:
+    """After DONE a START alone runs the program once more, with counters from zero."""
+    case = CASES["operators"]()
+    begin(device, case)
+    gives(device, case)
+    cycles, slot = device.read("CYCLES"), device.slot(0)
+    for _ in range(3):
+        slot.buffers[Segment.OUTPUT].array[:] = 0
+        device.write("CONTROL", Control.START)
+        assert device.read("STATUS") == Status.BUSY
+        device._running = slot
+        gives(device, case)
+        assert abs(device.read("CYCLES") - cycles) < 300  # refresh
+
+
 def test_start_right_after_reset(device: RtlDevice) -> None:
     """START is remembered until the reset is through; with RESET in the same write it is not."""
     case = CASES["operators"]()
