@@ -8,6 +8,7 @@ reachable.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from copy import deepcopy
 from pathlib import Path
@@ -17,6 +18,9 @@ from mutations import Mutation
 from netlist import Module, write
 
 __all__ = ["equal"]
+
+PATIENCE = 30
+"""Seconds for a proof."""
 
 _CUT = {"$dff": ("\\Q",), "$memrd_v2": ("\\DATA",), "$memwr_v2": (), "$meminit_v2": ()}
 
@@ -45,33 +49,26 @@ def _cut(module: Module, name: str, outputs: dict[str, set[str]]) -> Module:
     return module
 
 
-def equal(modules: list[Module], chosen: list[Mutation]) -> list[bool]:
-    """For each mutation of the netlist whether it is proved to change nothing."""
+def equal(modules: list[Module], m: Mutation) -> bool:
+    """Whether a mutation of the netlist is proved, within PATIENCE, to change nothing."""
+    if m.kind == "delay":  # a register more
+        return False
     top = modules[0].name
-    by_path = {m.name.removeprefix(top).lstrip("."): m for m in modules}
-    outputs = {m.name: {w.name for w in m.wires.values() if w.port.startswith("output")}
-               for m in modules}
-    design, script = [], "read_rtlil in.il; proc; "
-    originals: dict[str, str] = {}
-    for number, m in enumerate(chosen):
-        if m.kind == "delay":
-            continue
-        mutant = deepcopy(by_path[m.module])
-        if m.module not in originals:
-            originals[m.module] = f"\\original{number}"
-            design.append(_cut(deepcopy(mutant), originals[m.module], outputs))
-        on = f"{schemata.WIDTH}'{1:0{schemata.WIDTH}b}"
-        mutant.others.append(f"connect {mutant.wire(chr(92) + 'mutant', schemata.WIDTH)} {on}")
-        schemata.edit(mutant, [(1, m)])
-        design.append(_cut(mutant, f"\\mutant{number}", outputs))
-        script += (f"miter -equiv -flatten {originals[m.module][1:]} mutant{number} both{number}; "
-                   f"log begin {number}; sat -prove trigger 0 both{number}; delete both{number}; ")
+    original = next(n for n in modules if n.name.removeprefix(top).lstrip(".") == m.module)
+    outputs = {n.name: {w.name for w in n.wires.values() if w.port.startswith("output")}
+               for n in modules}
+    mutant = deepcopy(original)
+    on = f"{schemata.WIDTH}'{1:0{schemata.WIDTH}b}"
+    mutant.others.append(f"connect {mutant.wire(chr(92) + 'mutant', schemata.WIDTH)} {on}")
+    schemata.edit(mutant, [(1, m)])
+    design = [_cut(deepcopy(original), "\\original", outputs), _cut(mutant, "\\mutant", outputs)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in.il").write_text(write(design))
-        (folder / "script.ys").write_text(script.replace("; ", "\n"))
-        said = schemata.yosys("script script.ys", folder)
-    proved = [False] * len(chosen)
-    for part in said.split("\nbegin ")[1:]:
-        proved[int(part.split("\n", 1)[0])] = "no model found: SUCCESS!" in part
-    return proved
+        try:
+            said = schemata.yosys(
+                "read_rtlil in.il; proc; miter -equiv -flatten original mutant both; "
+                "sat -prove trigger 0 both", folder, PATIENCE)
+        except subprocess.TimeoutExpired:
+            return False
+    return "no model found: SUCCESS!" in said

@@ -214,9 +214,9 @@ def _change_process(module: Module, process: Process, own: list[tuple[str, Mutat
             statement.test = changed
 
 
-def yosys(script: str, folder: Path) -> str:
-    """What yosys says; it sees only files in ``folder``."""
-    done = subprocess.run([find_yosys(), "-p", script], cwd=folder, check=False,
+def yosys(script: str, folder: Path, seconds: float | None = None) -> str:
+    """What yosys says; it sees only files in ``folder``. subprocess.TimeoutExpired after that."""
+    done = subprocess.run([find_yosys(), "-p", script], cwd=folder, check=False, timeout=seconds,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         raise FalconetError(f"yosys refuses a mutated netlist: {done.stdout[-300:]}")

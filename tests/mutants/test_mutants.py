@@ -71,7 +71,7 @@ def test_what_is_proved_equal() -> None:
     """The sum keeps 8 bits of 9, so its sign does not matter; whether it is a sum does."""
     modules = schemata.netlist_of(Toy(), "toy")
     add = [m for m in mutations(modules) if m.what.startswith("add")]
-    proved = {m.what: same for m, same in zip(add, equal(modules, add))}
+    proved = {m.what: equal(modules, m) for m in add}
     assert proved["add: signed"] and not proved["add: is now sub"]
     assert not proved["add: result a bit narrower"] and not proved["add: operand A a bit narrower"]
 
