@@ -91,6 +91,16 @@ def test_command_line_is_lazy() -> None:
         assert top_level_imports(path) <= allowed, path
 
 
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """Each folder of tests is on the path of imports: of two of a name, the first one wins."""
+    files = [p for p in (ROOT / "tests").rglob("*.py")
+             if not p.name.startswith(("test_", "__", "conftest"))]
+    seen: dict[str, Path] = {}
+    for path in files:
+        assert path.stem not in STDLIB, path
+        assert seen.setdefault(path.stem, path) == path
+
+
 @pytest.mark.parametrize(
     ("layer", "source"),
     [

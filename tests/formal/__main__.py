@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from table import described
+from proof_table import described
 
 from falconet.commands.console import working
 from falconet.commands.pages import show

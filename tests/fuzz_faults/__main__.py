@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from table import faults, programs  # noqa: E402
+from fault_tables import faults, programs  # noqa: E402
 
 from falconet.commands.pages import show  # noqa: E402
 

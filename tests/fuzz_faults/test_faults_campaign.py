@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import fault_tables
 import inject
 import numpy as np
-import table
 from bad_runs import new_board
 from inject import KINDS, Lost, case, error, hold
 
@@ -55,8 +55,8 @@ def test_lost_faults_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> Non
         return inject.Outcome("a kind", delivered=number % 3 == 1, stopped=number)
 
     monkeypatch.setattr(inject, "inject", inject_)
-    monkeypatch.setattr(table, "new_board", lambda *_, **__: None)
-    rows, lost = table.faults("tiny", 0, 0, 10)
+    monkeypatch.setattr(fault_tables, "new_board", lambda *_, **__: None)
+    rows, lost = fault_tables.faults("tiny", 0, 0, 10)
     assert len(lost) == 5 and all("gone" in text for text in lost)
     numbers = {r["fault"]: [int(r[k]) for k in ("injected", "reached the machine", "reported",
                                                 "recovered")] for r in rows}

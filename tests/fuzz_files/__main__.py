@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import campaign  # noqa: E402
+import file_campaign  # noqa: E402
 from targets import TARGETS  # noqa: E402
 
 from falconet.commands.console import working  # noqa: E402
@@ -34,8 +34,8 @@ def keep(target: str, seed: int, data: bytes, why: str, known: dict[str, int]) -
     known[kind] = known.get(kind, 0) + 1
     print(f"\n{target} {seed}: {why[:300]}", flush=True)
     if known[kind] <= 5:
-        campaign.CASES.mkdir(exist_ok=True)
-        (campaign.CASES / f"{target}-{seed}.bin").write_bytes(data)
+        file_campaign.CASES.mkdir(exist_ok=True)
+        (file_campaign.CASES / f"{target}-{seed}.bin").write_bytes(data)
 
 
 def hunt(target: str, first: int, count: int) -> tuple[int, dict[str, int]]:
@@ -46,7 +46,7 @@ def hunt(target: str, first: int, count: int) -> tuple[int, dict[str, int]]:
     end = first + count
     with working(f"{target}: {count:,} files") as step:
         while now.value < end:
-            process = context.Process(target=campaign.work, args=(
+            process = context.Process(target=file_campaign.work, args=(
                 target, now.value, end - now.value, now, refused, failures))
             process.start()
             seen, since = now.value, time.monotonic()
@@ -63,7 +63,7 @@ def hunt(target: str, first: int, count: int) -> tuple[int, dict[str, int]]:
                 keep(target, *failures.get(), known)
             if now.value < end:
                 why = f"the process died: exit {process.exitcode}"
-                keep(target, now.value, campaign.case(target, now.value), why, known)
+                keep(target, now.value, file_campaign.case(target, now.value), why, known)
                 now.value += 1
     return refused.value, known
 

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import campaign
+import file_campaign
 from targets import TARGETS, models, programs, seal, take_onnx, take_program
 
 COUNT = {"program": 1000, "onnx": 250, "heads": 3000}
@@ -18,13 +18,13 @@ COUNT = {"program": 1000, "onnx": 250, "heads": 3000}
 @pytest.mark.parametrize("target", TARGETS)
 def test_seeded(target: str) -> None:
     found: list[tuple[int, str]] = []
-    campaign.run(target, 0, COUNT[target], lambda seed, _, why: found.append((seed, why)))
+    file_campaign.run(target, 0, COUNT[target], lambda seed, _, why: found.append((seed, why)))
     assert not found
 
 
-@pytest.mark.parametrize("path", sorted(campaign.CASES.glob("*.bin")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(file_campaign.CASES.glob("*.bin")), ids=lambda p: p.stem)
 def test_found_before(path: Path) -> None:
-    assert not campaign.taken(path.stem.split("-")[0], path.read_bytes()).why
+    assert not file_campaign.taken(path.stem.split("-")[0], path.read_bytes()).why
 
 
 def test_what_is_mutated_is_good() -> None:
@@ -48,8 +48,8 @@ def test_failures_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             pass
 
-    monkeypatch.setattr(campaign, "SECONDS", 0.2)
+    monkeypatch.setattr(file_campaign, "SECONDS", 0.2)
     for take, says in ((two_lines, "no sentence"), (endless, "more than"),
                        (lambda _: [][1], "IndexError")):
         monkeypatch.setitem(TARGETS, "bad", (lambda _: b"", take))
-        assert says in campaign.taken("bad", b"").why
+        assert says in file_campaign.taken("bad", b"").why

@@ -17,10 +17,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import campaign  # noqa: E402
+import judge  # noqa: E402
 import schemata  # noqa: E402
-from campaign import Verdict  # noqa: E402
 from equal import equal  # noqa: E402
+from judge import Verdict  # noqa: E402
 from mutations import HARDWARE, Mutation, draw, mutations  # noqa: E402
 from netlist import Module  # noqa: E402
 
@@ -144,7 +144,7 @@ def main() -> int:
               flush=True)
 
     if todo:
-        campaign.run(TINY, schemata.library(TINY, chosen), todo, found, only=given.only)
+        judge.run(TINY, schemata.library(TINY, chosen), todo, found, only=given.only)
     if missing := sum(results.by(m) is None for m in chosen):
         print(f"{missing} mutants have no result yet")
         return 1

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from table import line
+from proof_table import line
 
 from falconet_hw.formal import PROOFS
 
