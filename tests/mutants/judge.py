@@ -41,8 +41,8 @@ SUITE = [str(TESTS / name) for name in (
 STALL = 50_000
 """Cycles without a beat or a retirement after which a machine hangs."""
 
-BUDGET = 50
-"""Waits for an interrupt, of up to ``STALL`` cycles each, after which it hangs anyway."""
+PATIENCE = 50 * STALL
+"""Cycles without an interrupt after which it hangs anyway."""
 
 SECONDS = 180
 """Of processor time that a mutant may take for all tests."""
@@ -169,12 +169,12 @@ def _use(arch: Arch, library: Path) -> None:
 
     def impatient(self: Any, *args: Any, stall_cycles: int = STALL, **options: Any) -> None:
         begin(self, *args, stall_cycles=min(stall_cycles, STALL), **options)
-        self.waits = 0
+        self.waited = 0
 
     def bounded(self: Any, cycles: int) -> Wake:
         wake = go(self, cycles)
-        self.waits = self.waits + 1 if wake is Wake.TIMEOUT else 0
-        return Wake.STALLED if self.waits > BUDGET * STALL // cycles else wake
+        self.waited = self.waited + cycles if wake is Wake.TIMEOUT else 0
+        return Wake.STALLED if self.waited > PATIENCE else wake
 
     falconet_sim.rtl.machine_library = machine_library
     board.__init__, board._run = impatient, bounded  # type: ignore[method-assign]

@@ -251,7 +251,7 @@ _QUEUE_MUTANTS = {
     "offered from an empty queue": Mutant("waits_met(rp.data", "(head != tail) & ", ""),
     "offered though halted": Mutant("waits_met(rp.data", " & ~self.halt", ""),
     "never gone on": Mutant("head.eq(head", "+ take", ""),
-    "lost on its way in": Mutant("tail.eq(tail", "+ wp.en", "+ (wp.en & ~take)"),
+    "lost on its way in": Mutant("tail.eq(tail", "+ wp.en", "+ (wp.en & ~self.o.valid)"),
 }
 
 _DISPATCH_MUTANTS = {

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.hdl import Assert, Assume
 from amaranth.lib.wiring import Component, In
 
 from falconet.isa import Arch, preset
 from falconet_hw import output
 from falconet_hw.delay import delay
+from falconet_hw.formal.inside import Inside
 from falconet_hw.formal.proof import Mutant, Proof
 
 __all__ = ["PROOFS", "RequantProof"]
@@ -24,28 +25,34 @@ class RequantProof(Component):
     ``round`` is not computed: ``rounded`` is any integer that satisfies the definition of half to
     even, ``|2**shift * rounded - v * m| <= 2**shift / 2``, and even if the two are equal.
 
+    With ``cut`` the register of the product is free instead, and it is shown beside that the
+    multiplier gets ``v`` and ``m``. Then ``round`` is computed by quotient and remainder, and shown
+    to satisfy the definition.
+
     Members
     -------
     acc, bias, mult, mult_neg, shift, zp, lo, hi : In
         ``acc + bias`` fits ``acc_bits``, ``shift <= 47``, ``lo <= hi``.
-    rounded : In
+    product, rounded : In
     """
 
-    def __init__(self, lane: Any) -> None:
-        self.lane, arch = lane, lane.arch
+    def __init__(self, lane: Any, *, cut: bool) -> None:
+        self.lane, self.cut, arch = lane, cut, lane.arch
         self.product_bits = arch.acc_bits + arch.mult_bits
         number, byte = In(signed(arch.acc_bits)), In(signed(8))
         super().__init__({
             "acc": number, "bias": number,
             "mult": In(arch.mult_bits), "mult_neg": In(arch.mult_bits), "shift": In(6),
             "zp": byte, "lo": byte, "hi": byte,
+            "product": In(signed(self.product_bits)),
             "rounded": In(signed(self.product_bits + 1)),
         })
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         dut = self.lane
-        m.submodules.dut = dut
+        inside = Inside(dut)
+        m.submodules.dut = inside.module
         m.d.comb += [
             dut.i_acc.eq(self.acc), dut.i_params.bias.eq(self.bias),
             dut.i_params.mult.eq(self.mult), dut.i_params.mult_neg.eq(self.mult_neg),
@@ -62,28 +69,46 @@ class RequantProof(Component):
             v.eq(self.acc + self.bias), Assume(v == self.acc + self.bias),
             Assume(self.shift <= Arch.SHIFT_MAX), Assume(self.lo <= self.hi),
         ]
-        m.d.comb += p.eq(v * factor)
+        if self.cut:
+            m.d.comb += [
+                p.eq(self.product),
+                inside.cut("product").eq(delay(m, self.product, 3, name="product")),
+                Assert(inside.signal("a") == delay(m, v, 2, name="v")),
+                Assert(inside.signal("b") == delay(m, factor, 2, name="factor")),
+            ]
+        else:
+            m.d.comb += p.eq(v * factor)
+        rounded: Value = self.rounded
+        if self.cut:
+            rounded = Signal.like(self.rounded, name="computed")
+            quotient, rest = p >> self.shift, p & ((1 << self.shift) - 1)
+            half = (1 << self.shift) >> 1
+            m.d.comb += rounded.eq(quotient + Mux(
+                self.shift == 0, 0, (rest > half) | ((rest == half) & quotient[0])
+            ))
         away = Signal(signed(self.product_bits + 50))
         unit = 1 << self.shift
         tie = (away == unit) | (-away == unit)
-        m.d.comb += [
-            away.eq(((self.rounded << self.shift) - p) << 1),
-            Assume((away <= unit) & (-away <= unit) & ~(tie & self.rounded[0])),
-        ]
-        moved = self.rounded + self.zp
-        q = Signal(signed(8))
-        m.d.comb += q.eq(Mux(moved < self.lo, self.lo, Mux(moved > self.hi, self.hi, moved)))
+        nearest = (away <= unit) & (-away <= unit) & ~(tie & rounded[0])
         age = Signal(range(dut.LATENCY + 1), reset_less=True)
         m.d.sync += age.eq(age + (age != dut.LATENCY))
+        m.d.comb += [
+            away.eq(((rounded << self.shift) - p) << 1),
+            # Without state and with free inputs, one cycle is as good as all.
+            Assert((age != 0) | nearest) if self.cut else Assume(nearest),
+        ]
+        moved = rounded + self.zp
+        q = Signal(signed(8))
+        m.d.comb += q.eq(Mux(moved < self.lo, self.lo, Mux(moved > self.hi, self.hi, moved)))
         m.d.comb += Assert(
             (age != dut.LATENCY) | (dut.o_q == delay(m, q, dut.LATENCY, name="q"))
         )
         return m
 
 
-def _lane(*, acc_bits: int, mult_bits: int) -> Callable[[Any], RequantProof]:
+def _lane(*, acc_bits: int, mult_bits: int, cut: bool) -> Callable[[Any], RequantProof]:
     arch = replace(preset("tiny"), acc_bits=acc_bits, mult_bits=mult_bits)
-    return lambda module: RequantProof(module.OutputLane(arch=arch))
+    return lambda module: RequantProof(module.OutputLane(arch=arch), cut=cut)
 
 
 _MUTANTS = {
@@ -93,18 +118,33 @@ _MUTANTS = {
     "the zero point ignored": Mutant("t8 = reg", "self.i_zp", "self.i_zp * 0"),
     "bits lost on the last shift": Mutant("sticky7 = reg", " | low7", ""),
     "clamped from above alone": Mutant("reg(8, Mux(low9", "low9, lo9", "0, lo9"),
-    "hi itself is too much": Mutant("high9 = reg", "t8 > self.i_hi", "t8 > self.i_hi - 1"),
+    "one more than hi": Mutant("high9 = reg", "t8 > self.i_hi", "t8 > self.i_hi + 1"),
     "the other multiplier": Mutant("b = reg", "v[-1], mult_neg", "~v[-1], mult_neg"),
     "the bias ignored": Mutant("v = reg", "self.i_acc + params.bias", "self.i_acc"),
     "the shift a stage late": Mutant("sh = [", "6 - k", "7 - k"),
 }
 
+_WIDE_MUTANTS = {
+    **_MUTANTS,
+    "bits lost on the first shift": Mutant("sticky6 = reg", "low5", "low5 & 0"),
+    "an overflow not seen": Mutant("over7 = reg", " | high7", ""),
+    "an early overflow not seen": Mutant("over6 = reg", "high5", "high5 & 0"),
+    "an overflow of the wrong sign": Mutant("low9 = reg", "over8, negative8", "over8, ~negative8"),
+    "eight bits kept": Mutant("keep = 1", "1 + 9", "1 + 8"),
+}
+
+_SHOWS = "`clamp(round(v * m / 2^shift) + zp, lo, hi)`, round half to even, a new value every cycle"
+_ASSUMES = "`acc + bias` fits, `shift <= 47`, `lo <= hi`"
 PROOFS = [
     Proof(
-        "requant_5_3", output, "`output.OutputLane`",
-        "`clamp(round(v * m / 2^shift) + zp, lo, hi)`, round half to even, a new value every cycle",
-        "accumulators of 5 bits, multipliers of 3, the multiplication included",
-        "`acc + bias` fits, `shift <= 47`, `lo <= hi`",
-        _lane(acc_bits=5, mult_bits=3), 12, 11, _MUTANTS,
+        "requant", output, "`output.OutputLane`", _SHOWS + "; the multiplier gets `v` and `m`",
+        "the machine's: 25 and 17 bits; the product of 42 bits free",
+        _ASSUMES + "; the register of the product is what the multiplier gives",
+        _lane(acc_bits=25, mult_bits=17, cut=True), 12, 11, _WIDE_MUTANTS,
+    ),
+    Proof(
+        "requant_5_3", output, "`output.OutputLane`", _SHOWS,
+        "accumulators of 5 bits, multipliers of 3, the multiplication included", _ASSUMES,
+        _lane(acc_bits=5, mult_bits=3, cut=False), 12, 11, _MUTANTS,
     ),
 ]

@@ -89,7 +89,7 @@ _TINY = preset("tiny")
 PROOFS = [
     Proof(
         "window_fetch", fetch, "`fetch.Fetch`", _SHOWS, "the machine's", "nothing",
-        lambda module: WindowProof(module.Fetch(arch=_TINY), ("read",)), 2, 1,
+        lambda module: WindowProof(module.Fetch(arch=_TINY), ("read",)), 6, 1,
         {
             "another window": Mutant("splitter.segments.eq", "self.segments", "0"),
             "another segment": Mutant(
