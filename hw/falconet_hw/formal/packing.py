@@ -246,7 +246,8 @@ _SUM_MUTANTS = {
     "a low field of 16 bits": Mutant("low = [s", "s[:_FIELD]", "s[:_FIELD - 1]"),
     "the high field a bit lower": Mutant("high = [s", "s[_FIELD:]", "s[_FIELD - 1:]"),
     "a low field without its sign": Mutant("low = [s", ".as_signed()", ""),
-    "no borrow paid back": Mutant("for k, parts, ones", "1, high, borrow", "1, high, [b & 0 for b in borrow]"),
+    "no borrow paid back":
+        Mutant("for k, parts, ones", "1, high, borrow", "1, high, [b & 0 for b in borrow]"),
     "the borrow of another bit": Mutant("borrow = [", "_FIELD - 1", "_FIELD - 2"),
     "a chain of 33 bits": Mutant("_CHAIN_BITS = 2", "2 * _FIELD", "2 * _FIELD - 1"),
     "a chain that forgets": Mutant("p.eq(product", "total + product", "product"),
