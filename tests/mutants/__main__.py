@@ -1,14 +1,17 @@
 """``python tests/mutants --count 300 --seed 1``: faults in the machine's netlist; who sees them.
 
 Mutants of preset ``tiny`` are drawn from the seed; those proved equal to the original are set
-aside, the others meet the fast suite. Results are lines of JSON, so that a campaign goes on where
-it was; those of another netlist are passed over.
+aside, the others meet the fast suite. One that lives is set aside if it can be proved that no
+reachable state tells it from the original. Results are lines of JSON, so that a campaign goes on
+where it was; those of another netlist are passed over.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -19,9 +22,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import judge  # noqa: E402
 import schemata  # noqa: E402
-from equal import equal  # noqa: E402
+from equal import equal, equal_from_reset  # noqa: E402
 from judge import Verdict  # noqa: E402
-from mutations import HARDWARE, Mutation, draw, mutations  # noqa: E402
+from mutations import HARDWARE, Mutant, draw, mutants  # noqa: E402
 from netlist import Module  # noqa: E402
 
 from falconet.commands.console import working  # noqa: E402
@@ -40,36 +43,39 @@ class Results:
     def __init__(self, file: Path) -> None:
         self.file, self.source = file, source_key(f"{TINY.hash:08x}")
         self.known: dict[str, dict[str, str]] = {}
-        if file.exists():
-            for line in file.read_text().splitlines():
+        self.read()
+
+    def read(self) -> None:
+        if self.file.exists():
+            for line in self.file.read_text().splitlines():
                 entry = json.loads(line)
                 if entry["source"] == self.source:
                     self.known[entry["mutant"]] = entry
 
-    def add(self, m: Mutation, by: str, why: str = "", seconds: float = 0) -> None:
+    def add(self, m: Mutant, by: str, why: str = "", seconds: float = 0) -> None:
         entry = {"source": self.source, "mutant": m.key, "by": by, "why": why, "seconds": seconds}
         self.known[m.key] = entry
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a") as f:
             f.write(json.dumps(entry) + "\n")
 
-    def by(self, m: Mutation) -> str | None:
+    def by(self, m: Mutant) -> str | None:
         """The test that killed it, empty if none did, EQUAL; None if nothing is known."""
         return self.known[m.key]["by"] if m.key in self.known else None
 
 
-def set_equal_aside(modules: list[Module], chosen: list[Mutation], results: Results) -> None:
-    """Of those that nothing is known of."""
-    todo = [m for m in chosen if results.by(m) is None]
+def set_aside(modules: list[Module], todo: list[Mutant], results: Results,
+              proved: Callable[[list[Module], Mutant], bool]) -> None:
+    """Those that are ``proved`` equal."""
     with working(f"comparing {len(todo)} mutants with the original") as step:
         for i, m in enumerate(todo):
             step.share(i / len(todo))
-            if equal(modules, m):
+            if proved(modules, m):
                 results.add(m, EQUAL)
 
 
-def source_line(m: Mutation) -> str:
-    file, _, line = m.place.rpartition(":")
+def source_line(m: Mutant) -> str:
+    file, _, line = m.first.place.rpartition(":")
     return (HARDWARE / file).read_text().splitlines()[int(line) - 1].strip()
 
 
@@ -79,7 +85,7 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def scores(chosen: list[Mutation], results: Results, group: Callable[[Mutation], str], head: str
+def scores(chosen: list[Mutant], results: Results, group: Callable[[Mutant], str], head: str
            ) -> list[dict[str, str]]:
     """A row a group, and one for all: how many met the suite, and how many it killed."""
     met, killed, same = Counter[str](), Counter[str](), Counter[str]()
@@ -94,16 +100,18 @@ def scores(chosen: list[Mutation], results: Results, group: Callable[[Mutation],
              "share": f"{killed[n] / met[n]:.1%}" if met[n] else "-"} for n in names]
 
 
-def report(chosen: list[Mutation], results: Results, command: str) -> str:
+def report(chosen: list[Mutant], results: Results, command: str) -> str:
     by = Counter((results.by(m) or "").partition("::")[0] for m in chosen
                  if results.by(m) not in (EQUAL, ""))
-    total = scores(chosen, results, lambda m: m.component, "component")
+    total = scores(chosen, results, lambda m: m.first.component, "component")
     all_ = total[-1]
     reasons = json.loads(WHY.read_text()) if WHY.exists() else {}
     survivors = [{
-        "place": f"`{m.place}`", "of": f"`{m.module.removeprefix('machine.') or 'machine'}`",
+        "place": f"`{m.first.place}`",
+        "of": f"`{m.first.module.removeprefix('machine.') or 'machine'}`",
         "source": f"`{source_line(m).replace('|', chr(92) + '|')}`",
-        "mutant": m.what.replace("|", "\\|"), "why it lives": reasons.get(m.key, "not explained"),
+        "mutant": m.first.what.replace("|", "\\|"),
+        "why it lives": reasons.get(m.key, "not explained"),
     } for m in chosen if results.by(m) == ""]
     text = (
         f"`{command}` at commit {revision()}.\n\n"
@@ -125,14 +133,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("build/mutants/results.jsonl"))
     parser.add_argument("--again", action="store_true", help="run survivors again")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--mutant", default="", help="only mutants with this in their name")
     parser.add_argument("--only", default="", help="only tests with this in their name")
     parser.add_argument("--markdown", type=Path, help="put the tables into this page")
     given = parser.parse_args()
     modules = schemata.machine(TINY)
-    chosen = draw(mutations(modules), given.count, given.seed)
+    chosen = draw(mutants(modules), given.count, given.seed)
     results = Results(given.results)
-    set_equal_aside(modules, chosen, results)
+    set_aside(modules, [m for m in chosen if results.by(m) is None], results, equal)
     wanted = (None, "") if given.again else (None,)
     todo = [i for i, m in enumerate(chosen, 1)
             if given.mutant in m.key and results.by(m) in wanted]
@@ -144,7 +153,17 @@ def main() -> int:
               flush=True)
 
     if todo:
-        judge.run(TINY, schemata.library(TINY, chosen), todo, found, only=given.only)
+        library = schemata.library(TINY, chosen)
+        jobs = [multiprocessing.get_context("fork").Process(
+            target=judge.run, args=(TINY, library, todo[i :: given.jobs], found),
+            kwargs={"only": given.only}) for i in range(given.jobs)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join()
+        results.read()
+        alive = [chosen[i - 1] for i in todo if results.by(chosen[i - 1]) == ""]
+        set_aside(modules, alive, results, equal_from_reset)
     if missing := sum(results.by(m) is None for m in chosen):
         print(f"{missing} mutants have no result yet")
         return 1

@@ -1,14 +1,16 @@
 """What may go wrong in a netlist, one small fault at a time, and a draw of such faults.
 
 A *site* is a construct of the source: an operator, register, memory port, condition or assignment
-of a component. Copies in the netlist (lanes, ports, queues) are one site, and one of them changes.
+of a component. A fault of it is in every instance of the component, and in every assignment that a
+condition decides about, as if the source had been changed. Where one instance has many copies of a
+construct (lanes, say), they are one site, and one of them changes.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from netlist import Assign, Body, Cell, Module, Process, Switch
 
 import falconet_hw
 
-__all__ = ["Mutation", "draw", "mutations"]
+__all__ = ["Mutant", "Mutation", "draw", "mutants"]
 
 HARDWARE = Path(falconet_hw.__file__).parent
 SWAPS = {
@@ -36,11 +38,12 @@ _CONSTANT = re.compile(r"(\d+)'([01]+)")
 
 @dataclass(frozen=True)
 class Mutation:
-    """One fault.
+    """One fault in one place of the netlist.
 
     ``module`` is the part of the machine, ``item`` its cell or process, ``path`` the statement of
     a process. ``kind`` and ``argument`` say what happens to it. ``component`` is the file that
     defines the module, ``place`` the line of the construct, ``what`` a phrase for the reader.
+    ``within`` are the conditions around a condition, and itself.
     """
 
     module: str
@@ -51,6 +54,7 @@ class Mutation:
     component: str
     place: str
     what: str
+    within: str = ""
 
     @property
     def site(self) -> tuple[str, str, str]:
@@ -59,11 +63,30 @@ class Mutation:
         what = self.what.rpartition(":")[0] if group in _GROUPS.values() else self.what
         return self.component, self.place, f"{group} {re.sub(r'[0-9]+', '', what)}"
 
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault of the source: its places in the netlist, at least one.
+
+    ``rank`` tells constructs of one site apart.
+    """
+
+    rank: int
+    copies: tuple[Mutation, ...]
+
+    @property
+    def first(self) -> Mutation:
+        return self.copies[0]
+
+    @property
+    def site(self) -> tuple[str, str, str]:
+        return self.first.site
+
     @property
     def key(self) -> str:
         """Names it in any run, as long as the source stays."""
-        item = ".".join([self.item.strip("$"), *map(str, self.path)])
-        return f"{self.module} {item}, {self.place}, {self.what}"
+        item = ".".join([self.first.item.strip("$"), *map(str, self.first.path)])
+        return f"{self.first.module} {item}, {self.first.place}, {self.first.what}"
 
 
 def _place(src: str) -> str:
@@ -104,10 +127,10 @@ class _Finder:
             top = int(high) if high else module.wires[name].width - 1
             self.used[name] = max(self.used.get(name, -1), top)
 
-    def make(self, item: str, path: tuple[int, ...], kind: str, argument: str, src: str, what: str
-             ) -> Mutation:
+    def make(self, item: str, path: tuple[int, ...], kind: str, argument: str, src: str, what: str,
+             within: str = "") -> Mutation:
         return Mutation(self.path, item, path, kind, argument, self.home.partition(":")[0],
-                        _place(src) or self.home, what)
+                        _place(src) or self.home, what, within)
 
     def cell(self, c: Cell) -> Iterator[Mutation]:
         def of(kind: str, argument: str, what: str) -> Mutation:
@@ -137,11 +160,12 @@ class _Finder:
         for port in ("A", "B"):
             value = c.ports.get(f"\\{port}", "")
             if value == "{  }":
-                yield of("constant", f"{port} 0", "0 is now 1")
+                yield of("constant", f"{port} 0", f"0 of {port} is now 1")
             elif m := _CONSTANT.fullmatch(value):
                 for bit in range(int(m[1])):
                     was = int(m[2], 2)
-                    yield of("constant", f"{port} {bit}", f"{was} is now {was ^ 1 << bit}")
+                    yield of("constant", f"{port} {bit}",
+                             f"{was} of {port} is now {was ^ 1 << bit}")
             elif value and c.width(port) > 1 and c.kind not in ("$mux", "$shift"):
                 yield of("narrow", port, f"operand {port} a bit narrower")
         if top > 0:
@@ -163,12 +187,15 @@ class _Finder:
                 if _is_reset(s):
                     continue
                 for bit, signal in _conditions(s):
-                    src = self.driver[signal].src if signal in self.driver else p.src
+                    src = self.driver[signal].src if signal in self.driver else self.source(signal)
                     which = f"condition {bit}" if bit else "condition"
+                    if signal[0] == "\\":
+                        which += f", {_plain(signal)}"
+                    within = " ".join([*_around(p, path), signal])
                     for kind, says in (("invert", "inverted"), ("never", "never true"),
                                        ("always", "always true")):
-                        yield self.make(p.name, path, kind, str(bit), src,
-                                        f"{which} of {self.target(s)}: {says}")
+                        yield self.make(p.name, path, kind, str(bit), src, f"{which}: {says}",
+                                        within)
                 continue
             name = self.name(s.target)
             if m := _CONSTANT.fullmatch(s.value):
@@ -191,12 +218,9 @@ class _Finder:
         wire, _, part = target.partition(" ")
         return _plain(f"{self.registered.get(wire, wire)} {part}".strip())
 
-    def target(self, s: Switch) -> str:
-        """What a condition decides about."""
-        names = sorted({self.name(a.target).partition("[")[0]
-                        for _, body in s.cases for _, _, a in _statements(body)
-                        if isinstance(a, Assign)})
-        return names[0] if names else "nothing"
+    def source(self, signal: str) -> str:
+        """Where a signal without an operator is declared."""
+        return self.module.wires[signal].src if signal in self.module.wires else ""
 
 
 def _is_reset(s: Switch) -> bool:
@@ -224,28 +248,44 @@ def _statements(body: Body, path: tuple[int, ...] = (), test: Switch | None = No
                 yield from _statements(inner, (*path, i, k), s)
 
 
-def mutations(modules: list[Module]) -> list[Mutation]:
+def _around(process: Process, path: tuple[int, ...]) -> Iterator[str]:
+    """Tests of the switches around a statement, each with the number of the case."""
+    body = process.body
+    for at, case in zip(path[::2], path[1::2]):
+        around = body[at]
+        assert isinstance(around, Switch)
+        yield f"{around.test} {around.cases[case][0]}"
+        body = around.cases[case][1]
+
+
+def mutants(modules: list[Module]) -> list[Mutant]:
     """Every fault known here, in the order of the netlist."""
-    found: list[Mutation] = []
+    found: dict[tuple[object, ...], list[Mutation]] = defaultdict(list)
     for module in modules:
         finder = _Finder(module, modules[0].name)
-        for cell in module.cells.values():
-            found += finder.cell(cell)
-        for process in module.processes.values():
-            found += finder.process(process)
-    return found
+        every = [m for cell in module.cells.values() for m in finder.cell(cell)]
+        every += [m for process in module.processes.values() for m in finder.process(process)]
+        ranks: Counter[tuple[object, ...]] = Counter()
+        conditions: dict[tuple[object, ...], int] = {}
+        for m in every:
+            alike = m.site, m.kind, "" if m.kind == "result" or m.within else m.argument
+            if not m.within or (*alike, m.within) not in conditions:
+                conditions[(*alike, m.within)] = ranks[alike]
+                ranks[alike] += 1
+            found[(*alike, conditions[(*alike, m.within)])].append(m)
+    return [Mutant(int(str(key[-1])), tuple(copies)) for key, copies in found.items()]
 
 
-def draw(every: list[Mutation], count: int, seed: int) -> list[Mutation]:
+def draw(every: list[Mutant], count: int, seed: int) -> list[Mutant]:
     """About ``count`` of them: from each component by its number of sites, at least three.
 
     Sites are drawn, then one of a site's mutations. The same seed gives the same draw, and a
     larger count one that holds the smaller.
     """
-    sites: dict[str, dict[tuple[str, str, str], list[Mutation]]] = defaultdict(
+    sites: dict[str, dict[tuple[str, str, str], list[Mutant]]] = defaultdict(
         lambda: defaultdict(list))
     for m in every:
-        sites[m.component][m.site].append(m)
+        sites[m.first.component][m.site].append(m)
     total = sum(len(s) for s in sites.values())
     drawn = []
     for component in sorted(sites):

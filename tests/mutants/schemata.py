@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from amaranth.back import rtlil
 from amaranth.lib.wiring import Component
-from mutations import Mutation
+from mutations import Mutant, Mutation
 from netlist import Assign, Cell, Module, Process, Switch, bits, read, write
 
 from falconet.isa import Arch, FalconetError
@@ -42,11 +42,11 @@ def machine(arch: Arch) -> list[Module]:
     return netlist_of(Falconet(arch=arch, trace=True), "falconet")
 
 
-def apply(modules: list[Module], chosen: list[tuple[int, Mutation]], constant: int | None = None
+def apply(modules: list[Module], chosen: list[tuple[int, Mutant]], constant: int | None = None
           ) -> list[Module]:
-    """The netlist with numbered mutations in it.
+    """The netlist with numbered mutants in it.
 
-    Each one's ``module`` is the name of a module here, but for the top's name in front. With
+    Each copy's ``module`` is the name of a module here, but for the top's name in front. With
     ``constant`` there is no input: that mutation is always at work.
     """
     modules = deepcopy(modules)
@@ -62,7 +62,8 @@ def apply(modules: list[Module], chosen: list[tuple[int, Mutation]], constant: i
         for cell in module.cells.values():
             if cell.kind.startswith("\\") and constant is None:
                 cell.ports["\\mutant"] = "\\mutant"
-    for path, own in _grouped((m.module, (number, m)) for number, m in chosen).items():
+    for path, own in _grouped((c.module, (number, c)) for number, m in chosen for c in m.copies
+                              ).items():
         edit(by_path[path], own)
     return modules
 
@@ -76,13 +77,13 @@ def _grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 def edit(module: Module, chosen: list[tuple[int, Mutation]]) -> None:
     """Put numbered mutations into their module, which has the signal ``mutant``."""
-    named = []
-    for number, m in chosen:
-        on = module.wire(f"$mutant{number}")
+    ons = {}
+    for number in dict.fromkeys(number for number, _ in chosen):
+        ons[number] = on = module.wire(f"$mutant{number}")
         module.cell("$eq", f"{on}$is", {"A_SIGNED": 0, "B_SIGNED": 0, "A_WIDTH": WIDTH,
                                         "B_WIDTH": WIDTH, "Y_WIDTH": 1},
                     A="\\mutant", B=f"{WIDTH}'{number:0{WIDTH}b}", Y=on)
-        named.append((m.item, (on, m)))
+    named = [(m.item, (ons[number], m)) for number, m in chosen]
     for item, own in _grouped(named).items():
         if item in module.processes:
             _change_process(module, module.processes[item], own)
@@ -191,6 +192,7 @@ def _statement(process: Process, path: tuple[int, ...]) -> Assign | Switch:
 def _change_process(module: Module, process: Process, own: list[tuple[str, Mutation]]) -> None:
     for on, m in own:
         statement = _statement(process, m.path)
+        name = f"{on}{process.name}_{'_'.join(map(str, m.path))}"
         if m.kind == "drop":
             assert isinstance(statement, Assign)
             statement.unless.append(on)
@@ -205,8 +207,8 @@ def _change_process(module: Module, process: Process, own: list[tuple[str, Mutat
         gate = {"value": "$xor", "invert": "$xor", "always": "$or", "never": "$and"}[m.kind]
         other = on
         if m.kind == "never":
-            other = _gate(module, "$xor", on, "1'1", f"{on}$off")
-        new = _gate(module, gate, f"{value} [{bit}]", other, f"{on}$bit")
+            other = _gate(module, "$xor", on, "1'1", f"{name}$off")
+        new = _gate(module, gate, f"{value} [{bit}]", other, f"{name}$bit")
         changed = f"{{ {bits(value, width - 1, bit + 1)} {new} {bits(value, bit - 1, 0)} }}"
         if isinstance(statement, Assign):
             statement.value = changed
@@ -233,7 +235,7 @@ def to_verilog(modules: list[Module], path: Path) -> None:
         path.write_text(without_zeros((folder / "out.v").read_text()))
 
 
-def library(arch: Arch, chosen: list[Mutation]) -> Path:
+def library(arch: Arch, chosen: list[Mutant]) -> Path:
     """The simulated machine with mutation 1 of ``chosen``, 2 and so on; built if need be."""
     own = [Path(__file__).with_name(f"{name}.py").read_text() for name in ("netlist", "schemata")]
     key = source_key(" ".join([f"{arch.hash:08x}", *(repr(m) for m in chosen), *own]))

@@ -13,8 +13,8 @@ from amaranth.lib.wiring import Component, In, Out
 sys.path.insert(0, str(Path(__file__).parent))
 
 import schemata
-from equal import equal
-from mutations import Mutation, draw, mutations
+from equal import equal, equal_from_reset
+from mutations import Mutant, draw, mutants
 from netlist import read, write
 from programs import random_inputs, random_program
 
@@ -50,8 +50,8 @@ class Toy(Component):
         return m
 
 
-def toy() -> list[Mutation]:
-    return mutations(schemata.netlist_of(Toy(), "toy"))
+def toy() -> list[Mutant]:
+    return mutants(schemata.netlist_of(Toy(), "toy"))
 
 
 def test_a_netlist_is_written_as_it_is_read() -> None:
@@ -61,7 +61,7 @@ def test_a_netlist_is_written_as_it_is_read() -> None:
 
 def test_all_kinds_of_mutations() -> None:
     every = toy()
-    assert {m.kind for m in every} == {
+    assert {m.first.kind for m in every} == {
         "kind", "signed", "swap", "stuck", "constant", "narrow", "result", "delay", "unwritten",
         "address", "value", "drop", "invert", "never", "always"}
     assert len({m.key for m in every}) == len(every)
@@ -70,16 +70,64 @@ def test_all_kinds_of_mutations() -> None:
 def test_what_is_proved_equal() -> None:
     """The sum keeps 8 bits of 9, so its sign does not matter; whether it is a sum does."""
     modules = schemata.netlist_of(Toy(), "toy")
-    add = [m for m in mutations(modules) if m.what.startswith("add")]
-    proved = {m.what: equal(modules, m) for m in add}
+    add = [m for m in mutants(modules) if m.first.what.startswith("add")]
+    proved = {m.first.what: equal(modules, m) for m in add}
     assert proved["add: signed"] and not proved["add: is now sub"]
     assert not proved["add: result a bit narrower"] and not proved["add: operand A a bit narrower"]
+
+
+class Walk(Component):
+    """0, 1, 2, 0 ... and so never 3; two assignments under one condition."""
+
+    def __init__(self) -> None:
+        super().__init__({"go": In(1), "way": In(1), "odd": Out(1), "turns": Out(2)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        at = Signal(2)
+        m.d.comb += self.odd.eq(at == 3)
+        with m.If(self.go & self.way):
+            m.d.sync += [at.eq(Mux(at == 2, 0, at + 1)), self.turns.eq(self.turns + (at == 2))]
+        return m
+
+
+class Two(Component):
+    """Two instances of one component."""
+
+    def __init__(self) -> None:
+        super().__init__({"go": In(1), "way": In(1), "odd": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name in "ab":
+            m.submodules[name] = walk = Walk()
+            m.d.comb += [walk.go.eq(self.go), walk.way.eq(self.way)]
+        m.d.comb += self.odd.eq(m.submodules.a.odd ^ m.submodules.b.odd)
+        return m
+
+
+def test_a_fault_is_in_all_instances_and_in_all_that_a_condition_decides() -> None:
+    one = {m.first.what: len(m.copies) for m in mutants(schemata.netlist_of(Walk(), "walk"))}
+    assert one["condition: inverted"] == 2 and one["and: is now or"] == 1
+    both = mutants(schemata.netlist_of(Two(), "two"))
+    assert {m.first.what: len(m.copies) for m in both if m.first.module}["and: is now or"] == 2
+    (inverted,) = [m for m in both if m.first.what == "condition: inverted"]
+    assert sorted(c.module for c in inverted.copies) == ["a", "a", "b", "b"]
+
+
+def test_what_no_reachable_state_tells_apart() -> None:
+    """A sum that differs only for a number that there never is, and one that does for others."""
+    modules = schemata.netlist_of(Walk(), "walk")
+    add = [m for m in mutants(modules) if m.first.what.startswith("add")]
+    narrow, other = (m for m in add if m.first.what == "add: operand A a bit narrower")
+    assert not equal(modules, narrow) and equal_from_reset(modules, narrow)
+    assert not equal(modules, other) and not equal_from_reset(modules, other)
 
 
 def test_a_mutant_that_is_not_chosen_changes_nothing(tmp_path: Path) -> None:
     """All mutants of the toy at once, with 0 for the choice: proved equal to the toy."""
     modules = schemata.netlist_of(Toy(), "toy")
-    every = [m for m in mutations(modules) if m.kind != "delay"]  # a register more
+    every = [m for m in mutants(modules) if m.first.kind != "delay"]  # a register more
     mutated = schemata.apply(modules, list(enumerate(every, 1)), constant=0)
     for module, name in ((modules[0], "\\was"), (mutated[0], "\\now")):
         module.name = name
@@ -106,8 +154,8 @@ PLANTED = {"mac.py": "mul: is now add", "output.py": "not: is now pos",
 
 def test_planted_mutants_are_killed() -> None:
     """The machine with five of them, each an operator that is another one."""
-    every = mutations(schemata.machine(TINY))
-    planted = [next(m for m in every if m.component == component and m.what == what)
+    every = mutants(schemata.machine(TINY))
+    planted = [next(m for m in every if m.first.component == component and m.first.what == what)
                for component, what in PLANTED.items()]
     library = schemata.library(TINY, planted)
     programs = [random_program(TINY, seed, 20) for seed in range(2)]
