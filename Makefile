@@ -24,9 +24,9 @@ FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuz
 
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
-	@echo 'make test      the test-suite'
+	@echo 'make test      the test-suite                         COVERAGE=1 counts lines of Python'
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
-	@echo 'make coverage  lines and toggles of the RTL, values of the fields of instructions'
+	@echo 'make coverage  lines and toggles of the RTL, values of fields, lines of Python if counted'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
 	@echo 'make formal    proofs of buses, queues, dispatch, packing and more (docs/formal.md)'
 	@echo 'make fuzz      random networks on every machine       MINUTES=$(MINUTES)'
@@ -83,7 +83,8 @@ sim: $(READY)
 	    --output build/sim/$(notdir $(basename $(IMAGE))).png
 
 test: $(TRAINS)
-	@$(RUN) pytest -q -n 2 --dist loadscope
+	@$(RUN) pytest -q -n 2 --dist loadscope \
+	    $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python.json)
 
 check: $(TRAINS)
 	@echo 'check: ruff';      $(RUN) ruff check

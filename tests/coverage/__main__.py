@@ -1,13 +1,16 @@
 """``python tests/coverage``: coverage of the RTL and of the instructions' fields, as tables.
 
 Random programs, networks and detection heads run on the RTL of ``tiny``, built for coverage, and
-must give the bytes of the instruction-set simulator; then each way to be stopped.
+must give the bytes of the instruction-set simulator; then each way to be stopped. Lines of Python
+are those that ``make test COVERAGE=1`` has counted, if it has.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +44,7 @@ from falconet_sim.rtl import RtlDevice
 TINY = preset("tiny")
 MODES = [mode.name.lower() for mode in Suppression]
 FILE = Path("build/coverage/tiny.dat")
+PYTHON = Path("build/coverage/python.json")
 Case = tuple[Program, dict[str, np.ndarray]]
 
 
@@ -107,6 +111,18 @@ def run(programs: int) -> tuple[RtlDevice, Seen]:
     return device, seen
 
 
+def python_rows() -> list[dict[str, str]]:
+    """A row for each package and subpackage."""
+    used, total = Counter[str](), Counter[str]()
+    for file, found in json.loads(PYTHON.read_text())["files"].items():
+        for name in (".".join(Path(file).parts[1:-1][:2]), "all"):
+            used[name] += found["summary"]["covered_lines"]
+            total[name] += found["summary"]["num_statements"]
+    return [{"package": name, "statements": f"{total[name]:,}", "used": f"{used[name]:,}",
+             "share": f"{used[name] / total[name]:.1%}"}
+            for name in sorted(total, key=lambda n: (n == "all", n)) if total[name]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--programs", type=int, default=100)
@@ -127,6 +143,9 @@ def main() -> None:
          "make coverage", False)
     show(seen.rows(), options.markdown, "coverage fields",
          "Coverage of the instructions' fields", "make coverage", False)
+    if PYTHON.exists():
+        show(python_rows(), options.markdown, "coverage python", "Coverage of Python's statements",
+             "make test COVERAGE=1, then make coverage", False)
     if options.missed:
         for p in read_points(FILE):
             if not p.count and p.component.removeprefix("machine.").startswith(options.missed):
