@@ -22,11 +22,11 @@ def board(arch: Arch) -> RtlDevice:
     return RtlDevice(arch, timeout=300)
 
 
-def _kept(program: Program, inputs: dict[str, np.ndarray], folder: Path = Path("build/failures")
-          ) -> str:
+def kept(program: Program, inputs: dict[str, np.ndarray], folder: Path = Path("build/failures")
+         ) -> str:
     """Save a case on which devices part; the command that shows where."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / program.header["model"]
+    stem = folder / program.header.get("model", "program")
     program.save(f"{stem}.flc")
     np.savez(f"{stem}.npz", **inputs)
     return (f"see where: falconet compare {stem}.flc --image {stem}.npz --waveform {stem}.vcd")
@@ -46,6 +46,6 @@ def run_all(
         for output, value in expected.outputs.items():
             different = np.argwhere(result.outputs[output] != value)
             assert not len(different), (
-                f"{name}: {output} differs first at {different[0]}; {_kept(program, inputs)}")
+                f"{name}: {output} differs first at {different[0]}; {kept(program, inputs)}")
         same_detections(name, result.detections, expected.detections)
     return found["rtl"]

@@ -1,7 +1,8 @@
 """``python tests/coverage``: coverage of the RTL and of the instructions' fields, as tables.
 
 Random programs, networks and detection heads run on the RTL of ``tiny``, built for coverage, and
-must give the bytes of the instruction-set simulator; then each way to be stopped. Lines of Python
+must give the bytes of the instruction-set simulator; then programs with values of fields that these
+lack, and each way to be stopped. Lines of Python
 are those that ``make test COVERAGE=1`` has counted, if it has.
 """
 
@@ -18,10 +19,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from devices import kept
 from fields import Seen
 from heads import random_head
 from networks import retinaface, zoo_of_operators
 from programs import Assembler, detection_program, random_inputs, random_program
+from same import same_detections
+from sweep import swept, zeros
 
 from falconet.commands.console import working
 from falconet.commands.pages import show
@@ -56,8 +60,10 @@ def good(programs: int) -> Iterator[Case]:
         yield random_program(TINY, seed, 20, waits=required_waits(serial, inputs)), inputs
     for seed in range(programs // 4):
         rng = np.random.default_rng(seed)
-        detect, tensors = random_head(rng, TINY, levels=1 + seed % 3, points=5 * (seed % 2),
-                                      objectness=bool(seed & 2), mode=MODES[seed % len(MODES)])
+        detect, tensors = random_head(
+            rng, TINY, levels=1 + seed % 8, points=5 * (seed % 2), objectness=bool(seed & 2),
+            form=seed // 2 % 2, grid=seed // 4 % 2, classes=1 + seed % 3, size=(64, 128),
+            mode=MODES[seed % len(MODES)])
         yield detection_program(TINY, detect, tensors)
     for graph in (zoo_of_operators(), zoo_of_operators(3, 28), retinaface(size=32)):
         program = compile_graph(graph, TINY)
@@ -87,18 +93,30 @@ def bad() -> Iterator[tuple[Program, str]]:
 
 def run(programs: int) -> tuple[RtlDevice, Seen]:
     library, seen = machine_library(TINY, "coverage"), Seen()
-    device = RtlDevice(TINY, library=library, memory_bytes=8 << 20, stall_cycles=20_000)
+    device = RtlDevice(TINY, library=library, memory_bytes=8 << 20, stall_cycles=300_000)
+
+    def same(program: Program, inputs: dict[str, np.ndarray]) -> None:
+        want = IssDevice(program).run(inputs)
+        device.load(program)
+        found = device.run(inputs)
+        try:
+            for name, value in want.outputs.items():
+                np.testing.assert_array_equal(found.outputs[name], value, name)
+            same_detections("rtl", found.detections, want.detections)
+        except AssertionError as e:
+            raise FalconetError(f"the RTL is not the simulator; {kept(program, inputs)}") from e
+        seen.add(program.instructions())
+
     cases = list(good(programs))
     with working(f"{len(cases)} programs") as step:
-        for i, (program, inputs) in enumerate(cases):
+        for i, case in enumerate(cases):
             step.share(i / len(cases))
-            want = IssDevice(program).run(inputs).outputs
-            device.load(program)
-            found = device.run(inputs).outputs
-            for name, value in want.items():
-                if not np.array_equal(found[name], value):
-                    raise FalconetError(f"{name} differs; falconet compare finds the instruction")
-            seen.add(program.instructions())
+            same(*case)
+    with working("values of fields that none of them has"):
+        for case in swept(TINY, seen):
+            device.load(zeros(TINY))
+            device.run({})
+            same(*case)
     for program, why in bad():
         device.load(program)
         try:

@@ -1,0 +1,91 @@
+"""Programs of which one field has a value that no program has given it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+from assembler import Assembler
+from fields import Seen
+from hostile import joined, words
+from programs import mixed_program, random_inputs, random_program
+
+from falconet.isa import Arch, Dst, FalconetError, Program, instruction_classes
+from falconet.runtime.device import Int8
+from falconet_sim.iss import IssDevice
+from falconet_sim.machine import Machine, Step
+
+__all__ = ["swept", "zeros"]
+
+_TRIES = 6
+_ELSEWHERE = ("opcode", *(f"wait_{e}" for e in ("load", "mac", "vec", "store", "detect")))
+Case = tuple[Program, dict[str, Int8]]
+
+
+@cache
+def _legal(arch: Arch) -> tuple[Case, ...]:
+    """Programs in which each instruction waits for all before it."""
+    plain = [random_program(arch, seed, 6) for seed in range(12)]
+    return (*((p, random_inputs(p, i)) for i, p in enumerate(plain)),
+            *(mixed_program(arch, seed) for seed in range(12)))
+
+
+@cache
+def zeros(arch: Arch) -> Program:
+    """Puts zeros into all memories, as the simulator begins with them."""
+    asm = Assembler(arch)
+    for memory, data in Machine(_legal(arch)[0][0]).words.items():
+        assert isinstance(memory, Dst)
+        asm.constant(bytes(data.size), memory)
+    return asm.program()
+
+
+def _has_meaning(program: Program, inputs: dict[str, Int8], at: int) -> bool:
+    """Whether the ISA says what it does: it ends, and ``at`` overwrites nothing that it reads."""
+    overlaps = False
+
+    def observe(step: Step) -> None:
+        nonlocal overlaps
+        if step.index == at:
+            overlaps = any(r.memory is w.memory and np.intersect1d(r.address, w.address).size
+                           for r in step.reads for w in step.writes)
+
+    try:
+        IssDevice(program, observer=observe).run(inputs)
+    except FalconetError:
+        return False
+    ins = program.instructions()[at]
+    return not overlaps and getattr(ins, "lo", 0) <= getattr(ins, "hi", 0)
+
+
+def swept(arch: Arch, seen: Seen) -> Iterator[Case]:
+    """For each range of a field that is missed a program, if a few draws find one with a meaning.
+
+    ``seen`` may learn while this goes on. Waits are left to programs that need them; landmarks of a
+    level without boxes have no value.
+    """
+    rng = np.random.default_rng(0)
+    places: dict[str, list[tuple[Case, int]]] = {}
+    for case in _legal(arch):
+        for at, ins in enumerate(case[0].instructions()):
+            places.setdefault(ins.mnemonic, []).append((case, at))
+    for cls in instruction_classes():
+        for field in cls.layout:
+            if field.name in _ELSEWHERE or (cls.mnemonic, field.name) == ("MARK", "level"):
+                continue
+            for lo, hi in seen.missed(cls.mnemonic, field):
+                for _ in range(_TRIES):
+                    (program, inputs), at = places[cls.mnemonic][
+                        int(rng.integers(len(places[cls.mnemonic])))]
+                    value = int(rng.integers(lo, hi, endpoint=True))
+                    ins = program.instructions()[at].replace(**{field.name: value})
+                    code = words(program)
+                    try:
+                        code[at] = bytearray(ins.encode())
+                    except FalconetError:
+                        continue
+                    changed = Program(arch, joined(program, code), program.header)
+                    if _has_meaning(changed, inputs, at):
+                        yield changed, inputs
+                        break
