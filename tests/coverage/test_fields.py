@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from fields import Seen, bins
 
 from falconet.isa import Field, Load, instruction_classes
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fields import Seen, bins
 
 
 @pytest.mark.parametrize("field", [f for c in instruction_classes() for f in c.layout],

@@ -11,7 +11,18 @@ from fields import Seen
 from hostile import joined, words
 from programs import mixed_program, random_inputs, random_program
 
-from falconet.isa import Arch, Dst, FalconetError, Program, instruction_classes
+from falconet.isa import (
+    Arch,
+    Dst,
+    End,
+    Engine,
+    FalconetError,
+    Instruction,
+    Mark,
+    Program,
+    Scan,
+    instruction_classes,
+)
 from falconet.runtime.device import Int8
 from falconet_sim.iss import IssDevice
 from falconet_sim.machine import Machine, Step
@@ -19,7 +30,7 @@ from falconet_sim.machine import Machine, Step
 __all__ = ["swept", "zeros"]
 
 _TRIES = 6
-_ELSEWHERE = ("opcode", *(f"wait_{e}" for e in ("load", "mac", "vec", "store", "detect")))
+_WAITS = {f"wait_{e.name.lower()}": e for e in Engine}
 Case = tuple[Program, dict[str, Int8]]
 
 
@@ -42,7 +53,10 @@ def zeros(arch: Arch) -> Program:
 
 
 def _has_meaning(program: Program, inputs: dict[str, Int8], at: int) -> bool:
-    """Whether the ISA says what it does: it ends, and ``at`` overwrites nothing that it reads."""
+    """Whether the ISA says what it does.
+
+    It ends; ``at`` overwrites nothing that it reads; all records of a level get their landmarks.
+    """
     overlaps = False
 
     def observe(step: Step) -> None:
@@ -55,30 +69,39 @@ def _has_meaning(program: Program, inputs: dict[str, Int8], at: int) -> bool:
         IssDevice(program, observer=observe).run(inputs)
     except FalconetError:
         return False
-    ins = program.instructions()[at]
-    return not overlaps and getattr(ins, "lo", 0) <= getattr(ins, "hi", 0)
+    every = program.instructions()
+    marks = [i for i in every if isinstance(i, Mark)]
+    levels = {i.level for i in every if isinstance(i, Scan)}
+    marked = not marks or (levels == {i.level for i in marks} and all(
+        i.n_values == 2 * program.header["detect"]["points"] for i in marks))
+    ins = every[at]
+    return marked and not overlaps and getattr(ins, "lo", 0) <= getattr(ins, "hi", 0)
 
 
-def swept(arch: Arch, seen: Seen) -> Iterator[Case]:
+def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterator[Case]:
     """For each range of a field that is missed a program, if a few draws find one with a meaning.
 
-    ``seen`` may learn while this goes on. Waits are left to programs that need them; landmarks of a
-    level without boxes have no value.
+    Of the fields of one instruction, or of all. Run :func:`zeros` before each.
+    ``seen`` may learn while this goes on. Waits are left to programs that need them, but for END's,
+    of which any is met in time.
     """
     rng = np.random.default_rng(0)
     places: dict[str, list[tuple[Case, int]]] = {}
     for case in _legal(arch):
         for at, ins in enumerate(case[0].instructions()):
             places.setdefault(ins.mnemonic, []).append((case, at))
-    for cls in instruction_classes():
+    for cls in [of] if of else instruction_classes():
         for field in cls.layout:
-            if field.name in _ELSEWHERE or (cls.mnemonic, field.name) == ("MARK", "level"):
+            if field.name == "opcode" or (field.name in _WAITS and cls is not End):
                 continue
             for lo, hi in seen.missed(cls.mnemonic, field):
                 for _ in range(_TRIES):
                     (program, inputs), at = places[cls.mnemonic][
                         int(rng.integers(len(places[cls.mnemonic])))]
                     value = int(rng.integers(lo, hi, endpoint=True))
+                    before = program.instructions()[:at]
+                    if field.name in _WAITS:
+                        value = min(value, sum(i.engine is _WAITS[field.name] for i in before))
                     ins = program.instructions()[at].replace(**{field.name: value})
                     code = words(program)
                     try:
