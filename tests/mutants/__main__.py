@@ -2,8 +2,9 @@
 
 Mutants of preset ``tiny`` are drawn from the seed; those proved equal to the original are set
 aside, the others meet the fast suite. One that lives is set aside if it can be proved that no
-reachable state tells it from the original. Results are lines of JSON, so that a campaign goes on
-where it was; those of another netlist are passed over.
+reachable state tells it from the original; else it meets the proofs about its component. Results
+are lines of JSON, so that a campaign goes on where it was; those of another netlist are passed
+over.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from equal import equal, equal_from_reset  # noqa: E402
 from judge import Verdict  # noqa: E402
 from mutations import HARDWARE, Mutant, draw, mutants  # noqa: E402
 from netlist import Module  # noqa: E402
+from proofs import broken_proof  # noqa: E402
 
 from falconet.commands.console import working  # noqa: E402
 from falconet.commands.pages import put_section, revision  # noqa: E402
@@ -103,6 +105,8 @@ def scores(chosen: list[Mutant], results: Results, group: Callable[[Mutant], str
 def report(chosen: list[Mutant], results: Results, command: str) -> str:
     by = Counter((results.by(m) or "").partition("::")[0] for m in chosen
                  if results.by(m) not in (EQUAL, ""))
+    proofs = sum(n for name, n in by.items() if name.startswith("proof "))
+    by = Counter({name: n for name, n in by.items() if not name.startswith("proof ")})
     total = scores(chosen, results, lambda m: m.first.component, "component")
     all_ = total[-1]
     reasons = json.loads(WHY.read_text()) if WHY.exists() else {}
@@ -117,7 +121,8 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
         f"`{command}` at commit {revision()}.\n\n"
         f"{len(chosen)} mutants of `tiny` were drawn. {all_['equal']} are proved equal to the "
         f"original and do not count. Of the {all_['mutants']} others the fast suite kills "
-        f"{all_['killed']}, {all_['share']}. The first test that failed was in "
+        f"{all_['killed']}, {all_['share']}: {proofs} of them by a proof alone. The "
+        "first test that failed was in "
         + ", ".join(f"`{name or 'a crash'}` ({n})" for name, n in by.most_common()) + ".\n\n"
         + table(total) + "\n\n"
         + table(scores(chosen, results, lambda m: m.site[2].partition(" ")[0], "kind")) + "\n"
@@ -164,6 +169,9 @@ def main() -> int:
         results.read()
         alive = [chosen[i - 1] for i in todo if results.by(chosen[i - 1]) == ""]
         set_aside(modules, alive, results, equal_from_reset)
+        for m in alive:
+            if results.by(m) == "" and (proof := broken_proof(m)):
+                results.add(m, f"proof {proof}")
     if missing := sum(results.by(m) is None for m in chosen):
         print(f"{missing} mutants have no result yet")
         return 1

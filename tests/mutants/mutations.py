@@ -83,6 +83,12 @@ class Mutant:
         return self.first.site
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for the same fault of the source in another netlist."""
+        m = self.first
+        return m.site, m.kind, "" if m.kind == "result" or m.within else m.argument, self.rank
+
+    @property
     def key(self) -> str:
         """Names it in any run, as long as the source stays."""
         item = ".".join([self.first.item.strip("$"), *map(str, self.first.path)])

@@ -17,6 +17,7 @@ from equal import equal, equal_from_reset
 from mutations import Mutant, draw, mutants
 from netlist import read, write
 from programs import random_inputs, random_program
+from proofs import broken_proof
 
 from falconet.isa import FalconetError, preset
 from falconet_sim.compare import compare_rtl
@@ -122,6 +123,14 @@ def test_what_no_reachable_state_tells_apart() -> None:
     narrow, other = (m for m in add if m.first.what == "add: operand A a bit narrower")
     assert not equal(modules, narrow) and equal_from_reset(modules, narrow)
     assert not equal(modules, other) and not equal_from_reset(modules, other)
+
+
+def test_proofs_meet_mutants() -> None:
+    """A fault in what a proof is about; one in a component that no proof is about."""
+    every = mutants(schemata.machine(TINY))
+    by = {(m.first.component, m.first.what): m for m in every}
+    assert broken_proof(by["burst.py", "or: is now and"]).startswith("bursts_")
+    assert broken_proof(by["fetch.py", "sub: is now add"]) == ""
 
 
 def test_a_mutant_that_is_not_chosen_changes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import Component
 from falconet.isa import FalconetError
 from falconet_hw.verilog import find_yosys
 
-__all__ = ["prove"]
+__all__ = ["prove", "prove_netlist"]
 
 
 def _find(tool: str) -> Path:
@@ -52,7 +52,15 @@ def prove(
     component: Component, name: str, *, steps: int, induction: int,
     directory: str | Path = "build/formal",
 ) -> bool:
-    """Do all assertions of ``component`` hold, whatever its inputs are?
+    """:func:`prove_netlist` of what Amaranth makes of ``component``."""
+    return prove_netlist(rtlil.convert(component, name="top"), name, steps=steps,
+                         induction=induction, directory=directory)
+
+
+def prove_netlist(
+    netlist: str, name: str, *, steps: int, induction: int, directory: str | Path = "build/formal",
+) -> bool:
+    """Do all assertions of a netlist (RTLIL) with top module "top" hold, whatever its inputs are?
 
     They must hold in the first ``steps`` cycles from the initial state (base case), and after any
     ``induction`` cycles in which they held (induction, from any state; needs ``steps >=
@@ -66,7 +74,7 @@ def prove(
     """
     directory = Path(directory).absolute()
     env = _environment(directory)
-    (directory / f"{name}.il").write_text(rtlil.convert(component, name="top"))
+    (directory / f"{name}.il").write_text(netlist)
     (directory / f"{name}.vcd").unlink(missing_ok=True)
     log = _run([find_yosys(), "-p", (
         f"read_rtlil {name}.il; hierarchy -top top; proc; flatten; chformal -lower; opt -full; "
