@@ -135,7 +135,7 @@ def postprocess(
 
     def get(name: str) -> Array:
         if name not in outputs:
-            raise FalconetError(f"output '{name}' is missing; postprocess asks for it")
+            raise FalconetError(f"output {shown(name)} is missing; postprocess asks for it")
         value = np.asarray(outputs[name])
         return value[0] if value.ndim == 4 else value
 
