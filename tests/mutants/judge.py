@@ -42,7 +42,7 @@ SUITE = [str(TESTS / name) for name in (
 STALL = 300_000
 """Cycles without a beat or a retirement after which a machine hangs."""
 
-PATIENCE = 5 * STALL
+PATIENCE = 15 * STALL
 """Cycles without an interrupt after which it hangs anyway."""
 
 SECONDS = 180
