@@ -12,6 +12,8 @@ import json
 import os
 import pickle
 import resource
+import select
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +112,9 @@ class _Plugin:
                 os._exit(0)
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
+            if not select.select([pipe], [], [], 10 * SECONDS)[0]:
+                os.kill(child, signal.SIGKILL)
+                raise FalconetError(f"mutant {number} sleeps; start again, the results are kept")
             text = pipe.read()
         _, status = os.waitpid(child, 0)
         seconds = round(time.monotonic() - began, 2)
