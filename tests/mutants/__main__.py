@@ -18,9 +18,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-# A process that has threads and forks may leave its child with locks that nobody opens.
-os.environ |= {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
-
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 

@@ -8,6 +8,7 @@ up to the first that fails, so that a machine that crashes or never ends is a fi
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import pickle
@@ -90,6 +91,9 @@ class _Plugin:
         devices.board.cache_clear()
         if self.failed:
             raise FalconetError(f"the machine without a fault fails {self.failed}")
+        # Machines of this process have threads, which a fork lacks: it must not be what ends them.
+        gc.collect()
+        gc.freeze()
         for number in self.numbers:
             self.found(number, self.judge(session, number))
         return True
