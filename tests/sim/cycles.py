@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from heads import random_head
 from networks import zoo_of_operators
-from programs import detection_program, overlapping_program, random_inputs
+from programs import Assembler, detection_program, overlapping_program, random_inputs
 
 from falconet.compiler import compile_graph
-from falconet.isa import Program, Suppression, preset
+from falconet.isa import Dst, Load, Program, Segment, Store, Suppression, preset
 from falconet.runtime.device import Int8
 from falconet_sim.ddr import DdrModel
 from falconet_sim.hazards import required_waits
@@ -58,6 +58,18 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for at, graph in enumerate((zoo_of_operators(), zoo_of_operators(3, 28))):
         program = compile_graph(graph, TINY)
         yield f"network {at}", (program, random_inputs(program))
+    yield "long transfers", (_long_transfers(), {})
+
+
+def _long_transfers() -> Program:
+    """Word by word, as often as 12 bits count; the same word again and again."""
+    asm = Assembler(TINY)
+    asm.segments["work"] = 128
+    for n in (2048, 2050, 4095):
+        for box in ({"n1": n, "n2": 1}, {"n1": 1, "n2": n}):
+            asm.add(Store(segment=Segment.WORK, run=1, **box))
+            asm.add(Load(segment=Segment.WORK, dst=Dst.SCRATCHPAD, run=1, **box))
+    return asm.program()
 
 
 def measure(memory: str) -> dict[str, dict[str, int]]:
