@@ -167,11 +167,11 @@ def main() -> int:
         for job in jobs:
             job.join()
         results.read()
-        alive = [chosen[i - 1] for i in todo if results.by(chosen[i - 1]) == ""]
-        set_aside(modules, alive, results, equal_from_reset)
-        for m in alive:
-            if results.by(m) == "" and (proof := broken_proof(m)):
-                results.add(m, f"proof {proof}")
+    alive = [m for m in chosen if results.by(m) == "" and given.mutant in m.key]
+    set_aside(modules, alive, results, equal_from_reset)
+    for m in alive:
+        if results.by(m) == "" and (proof := broken_proof(m)):
+            results.add(m, f"proof {proof}")
     if missing := sum(results.by(m) is None for m in chosen):
         print(f"{missing} mutants have no result yet")
         return 1
