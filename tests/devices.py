@@ -32,6 +32,19 @@ def kept(program: Program, inputs: dict[str, np.ndarray], folder: Path = Path("b
     return (f"see where: falconet compare {stem}.flc --image {stem}.npz --waveform {stem}.vcd")
 
 
+def same_as_simulator(device: RtlDevice, program: Program, inputs: dict[str, np.ndarray]) -> None:
+    """Run on ``device`` and demand the instruction-set simulator's bytes and boxes."""
+    expected = IssDevice(program).run(inputs)
+    device.load(program)
+    found = device.run(inputs)
+    try:
+        for name, value in expected.outputs.items():
+            np.testing.assert_array_equal(found.outputs[name], value, name)
+        same_detections(device.name, found.detections, expected.detections)
+    except AssertionError as e:
+        raise AssertionError(f"{e}; {kept(program, inputs)}") from None
+
+
 def run_all(
     program: Program, inputs: dict[str, np.ndarray], options: Options | None = None,
 ) -> RunResult:

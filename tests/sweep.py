@@ -27,7 +27,10 @@ from falconet.runtime.device import Int8
 from falconet_sim.iss import IssDevice
 from falconet_sim.machine import Machine, Step
 
-__all__ = ["swept", "zeros"]
+__all__ = ["LONGEST", "swept", "zeros"]
+
+LONGEST = 300_000
+"""Cycles that none of their instructions needs."""
 
 _TRIES = 6
 _WAITS = {f"wait_{e.name.lower()}": e for e in Engine}
@@ -81,9 +84,9 @@ def _has_meaning(program: Program, inputs: dict[str, Int8], at: int) -> bool:
 def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterator[Case]:
     """For each range of a field that is missed a program, if a few draws find one with a meaning.
 
-    Of the fields of one instruction, or of all. Run :func:`zeros` before each.
-    ``seen`` may learn while this goes on. Waits are left to programs that need them, but for END's,
-    of which any is met in time.
+    Of the fields of one instruction, or of all. Run :func:`zeros` before each. ``seen`` may learn
+    while this goes on. Waits are left to programs that need them, but for END's, of which any is
+    met in time.
     """
     rng = np.random.default_rng(0)
     places: dict[str, list[tuple[Case, int]]] = {}

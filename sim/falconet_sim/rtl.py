@@ -6,6 +6,7 @@ The driver is the one of the real board; only the bus and the memory behind it a
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,15 @@ class SimBoard:
         self.ddr = np.zeros(memory_bytes, np.uint8)
         self.buffers: list[SimBuffer] = []
         self.interrupt_cycle = 0
+        self._process = os.getpid()
         self._sim = self._lib.falconet_new(
             ctypes.byref(ddr.config()), self.ddr.ctypes.data_as(ctypes.c_void_p), BASE,
             memory_bytes, windows,
         )
 
     def __del__(self) -> None:
-        if getattr(self, "_sim", None):
+        # A forked process has no threads of the simulation, and would wait for them.
+        if getattr(self, "_sim", None) and self._process == os.getpid():
             self._lib.falconet_delete(self._sim)
             self._sim = None
 

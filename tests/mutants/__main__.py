@@ -1,4 +1,4 @@
-"""``python tests/mutants --count 300 --seed 1``: faults in the machine's netlist; who sees them.
+"""``python tests/mutants --count 200 --seed 1``: faults in the machine's netlist; who sees them.
 
 Mutants of preset ``tiny`` are drawn from the seed; those proved equal to the original are set
 aside, the others meet the fast suite. One that lives is set aside if it can be proved that no
@@ -134,7 +134,7 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", type=Path, default=Path("build/mutants/results.jsonl"))
     parser.add_argument("--again", action="store_true", help="run survivors again")

@@ -8,7 +8,6 @@ up to the first that fails, so that a machine that crashes or never ends is a fi
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import os
 import pickle
@@ -24,6 +23,7 @@ from typing import Any
 import devices
 import pytest
 import schemata
+from sweep import LONGEST
 
 import falconet_sim.rtl
 from falconet.isa import Arch, FalconetError
@@ -42,7 +42,7 @@ SUITE = [str(TESTS / name) for name in (
 )]
 """The fast suite: the tests on the whole machine, most lethal first. Only preset tiny is used."""
 
-STALL = 300_000
+STALL = LONGEST
 """Cycles without a beat or a retirement after which a machine hangs."""
 
 PATIENCE = 15 * STALL
@@ -91,9 +91,6 @@ class _Plugin:
         devices.board.cache_clear()
         if self.failed:
             raise FalconetError(f"the machine without a fault fails {self.failed}")
-        # Machines of this process have threads, which a fork lacks: it must not be what ends them.
-        gc.collect()
-        gc.freeze()
         for number in self.numbers:
             self.found(number, self.judge(session, number))
         return True

@@ -63,6 +63,12 @@ class Mutation:
         what = self.what.rpartition(":")[0] if group in _GROUPS.values() else self.what
         return self.component, self.place, f"{group} {re.sub(r'[0-9]+', '', what)}"
 
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """Equal for what happens in the same way to constructs of one site, in any netlist."""
+        derived = self.kind == "result" or self.within
+        return self.site, self.kind, "" if derived else self.argument
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -85,8 +91,7 @@ class Mutant:
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for the same fault of the source in another netlist."""
-        m = self.first
-        return m.site, m.kind, "" if m.kind == "result" or m.within else m.argument, self.rank
+        return self.first.alike, self.rank
 
     @property
     def key(self) -> str:
@@ -266,20 +271,20 @@ def _around(process: Process, path: tuple[int, ...]) -> Iterator[str]:
 
 def mutants(modules: list[Module]) -> list[Mutant]:
     """Every fault known here, in the order of the netlist."""
-    found: dict[tuple[object, ...], list[Mutation]] = defaultdict(list)
+    found: dict[tuple[object, int], list[Mutation]] = defaultdict(list)
     for module in modules:
         finder = _Finder(module, modules[0].name)
         every = [m for cell in module.cells.values() for m in finder.cell(cell)]
         every += [m for process in module.processes.values() for m in finder.process(process)]
-        ranks: Counter[tuple[object, ...]] = Counter()
-        conditions: dict[tuple[object, ...], int] = {}
+        ranks: Counter[object] = Counter()
+        conditions: dict[tuple[object, str], int] = {}
         for m in every:
-            alike = m.site, m.kind, "" if m.kind == "result" or m.within else m.argument
-            if not m.within or (*alike, m.within) not in conditions:
-                conditions[(*alike, m.within)] = ranks[alike]
-                ranks[alike] += 1
-            found[(*alike, conditions[(*alike, m.within)])].append(m)
-    return [Mutant(int(str(key[-1])), tuple(copies)) for key, copies in found.items()]
+            at = m.alike, m.within
+            if not m.within or at not in conditions:
+                conditions[at] = ranks[m.alike]
+                ranks[m.alike] += 1
+            found[m.alike, conditions[at]].append(m)
+    return [Mutant(rank, tuple(copies)) for (_, rank), copies in found.items()]
 
 
 def draw(every: list[Mutant], count: int, seed: int) -> list[Mutant]:

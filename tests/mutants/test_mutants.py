@@ -126,7 +126,7 @@ def test_what_no_reachable_state_tells_apart() -> None:
 
 
 def test_proofs_meet_mutants() -> None:
-    """A fault in what a proof is about; one in a component that no proof is about."""
+    """A fault in what a proof is about, and one beside it."""
     every = mutants(schemata.machine(TINY))
     by = {(m.first.component, m.first.what): m for m in every}
     assert broken_proof(by["burst.py", "or: is now and"]).startswith("bursts_")

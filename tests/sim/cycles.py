@@ -17,25 +17,19 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from heads import random_head
+from memories import MEMORIES
 from networks import zoo_of_operators
 from programs import Assembler, detection_program, overlapping_program, random_inputs
 
 from falconet.compiler import compile_graph
 from falconet.isa import Dst, Load, Program, Segment, Store, Suppression, preset
 from falconet.runtime.device import Int8
-from falconet_sim.ddr import DdrModel
 from falconet_sim.hazards import required_waits
 from falconet_sim.rtl import RtlDevice
 
 TINY = preset("tiny")
 FILE = Path(__file__).with_name("cycles.json")
-MEMORIES = {
-    "usual": DdrModel(),
-    "fast": DdrModel(first_beat_latency=1, bandwidth_bytes_per_s=1e10, write_latency=0,
-                     refresh_us=0),
-    "bumpy": DdrModel(first_beat_latency=7, bandwidth_bytes_per_s=7e8, refresh_interval_us=0.3,
-                      write_latency=100, outstanding=3),
-}
+RECORDED = ("usual", "fast", "bumpy")
 Case = tuple[Program, dict[str, Int8]]
 
 
@@ -84,5 +78,5 @@ def measure(memory: str) -> dict[str, dict[str, int]]:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({memory: measure(memory) for memory in MEMORIES}, indent=1) + "\n")
+    FILE.write_text(json.dumps({memory: measure(memory) for memory in RECORDED}, indent=1) + "\n")
     print(f"recorded in {FILE}; see what has changed: git diff {FILE}")

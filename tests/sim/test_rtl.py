@@ -5,10 +5,14 @@ Building the machine takes a minute where the cache (build/rtl) does not have it
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from memories import MEMORIES
 from networks import zoo_of_operators
 from programs import Assembler, overlapping_program, random_inputs, random_program
 
@@ -26,7 +30,6 @@ from falconet.isa import (
 )
 from falconet.runtime.device import Device
 from falconet_sim.compare import compare_rtl
-from falconet_sim.ddr import DdrModel
 from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
 
@@ -46,14 +49,9 @@ def test_random_programs_in_lock_step(device: RtlDevice, seed: int) -> None:
     assert compare_rtl(program, inputs, device) is None
 
 
-@pytest.mark.parametrize("ddr", [
-    DdrModel(first_beat_latency=1, bandwidth_bytes_per_s=1e10, write_latency=0, refresh_us=0),
-    DdrModel(first_beat_latency=200, bandwidth_bytes_per_s=1e8, outstanding=1, queue_beats=1),
-    DdrModel(first_beat_latency=7, bandwidth_bytes_per_s=7e8, refresh_interval_us=0.3,
-             write_latency=100, outstanding=3),
-], ids=["fast", "slow", "bumpy"])
-def test_no_timing_changes_the_result(ddr: DdrModel) -> None:
-    device = RtlDevice(TINY, ddr=ddr, **OPTIONS)
+@pytest.mark.parametrize("memory", ["fast", "slow", "bumpy"])
+def test_no_timing_changes_the_result(memory: str) -> None:
+    device = RtlDevice(TINY, ddr=MEMORIES[memory], **OPTIONS)
     for seed in range(30, 36):
         program, inputs = overlapping_program(TINY, seed)
         assert compare_rtl(program, inputs, device) is None
@@ -155,3 +153,16 @@ def test_memory_that_is_not_there(device: RtlDevice) -> None:
 def test_another_machine_s_program(device: RtlDevice) -> None:
     with pytest.raises(FalconetError, match="compile it for this machine"):
         device.load(random_program(preset("pynq-z2"), 0))
+
+
+def test_a_forked_process_may_drop_a_board() -> None:
+    """Its simulation has threads, which the fork lacks."""
+    device: RtlDevice | None = RtlDevice(TINY, **OPTIONS)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has its own
+        signal.alarm(20)
+        del device
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0

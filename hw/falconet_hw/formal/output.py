@@ -106,8 +106,10 @@ class RequantProof(Component):
         return m
 
 
-def _lane(*, acc_bits: int, mult_bits: int, cut: bool) -> Callable[[Any], RequantProof]:
-    arch = replace(preset("tiny"), acc_bits=acc_bits, mult_bits=mult_bits)
+_TINY = preset("tiny")
+
+
+def _lane(arch: Arch, *, cut: bool) -> Callable[[Any], RequantProof]:
     return lambda module: RequantProof(module.OutputLane(arch=arch), cut=cut)
 
 
@@ -134,17 +136,18 @@ _WIDE_MUTANTS = {
 }
 
 _SHOWS = "`clamp(round(v * m / 2^shift) + zp, lo, hi)`, round half to even, a new value every cycle"
-_ASSUMES = "`acc + bias` fits, `shift <= 47`, `lo <= hi`"
+_ASSUMES = f"`acc + bias` fits, `shift <= {Arch.SHIFT_MAX}`, `lo <= hi`"
 PROOFS = [
     Proof(
         "requant", output, "`output.OutputLane`", _SHOWS + "; the multiplier gets `v` and `m`",
-        "the machine's: 25 and 17 bits; the product of 42 bits free",
+        f"the machine's: {_TINY.acc_bits} and {_TINY.mult_bits} bits; the product of "
+        f"{_TINY.acc_bits + _TINY.mult_bits} bits free",
         _ASSUMES + "; the register of the product is what the multiplier gives",
-        _lane(acc_bits=25, mult_bits=17, cut=True), 12, 11, _WIDE_MUTANTS,
+        _lane(_TINY, cut=True), 12, 11, _WIDE_MUTANTS,
     ),
     Proof(
         "requant_5_3", output, "`output.OutputLane`", _SHOWS,
         "accumulators of 5 bits, multipliers of 3, the multiplication included", _ASSUMES,
-        _lane(acc_bits=5, mult_bits=3, cut=False), 12, 11, _MUTANTS,
+        _lane(replace(_TINY, acc_bits=5, mult_bits=3), cut=False), 12, 11, _MUTANTS,
     ),
 ]
