@@ -23,9 +23,12 @@ from falconet.isa import (
 )
 
 
-def table_rows(arch: Arch, level: dict[str, Any], columns: Sequence[Sequence[int]], points: int
-               ) -> bytes:
-    """The detect table of a level up to its last anchor; columns as in SCAN, empty ones are 0."""
+def table_rows(arch: Arch, level: dict[str, Any], columns: Sequence[Sequence[int]], points: int,
+               far: int = 0) -> bytes:
+    """The detect table of a level up to its last anchor; columns as in SCAN, empty ones are 0.
+
+    The anchors' tensors begin ``far`` words before their bases.
+    """
     entries = np.zeros((256, 4), np.int64)
     for i, column in enumerate(columns):
         if len(column):
@@ -34,14 +37,14 @@ def table_rows(arch: Arch, level: dict[str, Any], columns: Sequence[Sequence[int
     for a, (row, sizes) in enumerate(zip(rows, level["anchors"])):
         channels = 4 * a, a, 2 * points * a
         row[:4] = sizes
-        row[4:7] = [c // arch.lanes * level["width"] for c in channels]
+        row[4:7] = [c // arch.lanes * level["width"] - far for c in channels]
         row[7] = channels[2] % arch.lanes
     return b"".join((v & 0xFFFF).astype("<u2").tobytes() for v in (entries, rows))
 
 
 def detection_program(
     arch: Arch, detect: dict[str, Any], tensors: dict[str, Array], *,
-    waits: Sequence[Sequence[int]] | None = None,
+    waits: Sequence[Sequence[int]] | None = None, far: int = 0,
 ) -> tuple[Program, dict[str, Array]]:
     """A program that is nothing but a detection head, and its inputs, the heads' tensors.
 
@@ -50,7 +53,7 @@ def detection_program(
     precede it.
     """
     asm = Assembler(arch)
-    detect = add_detection(asm, detect, tensors)
+    detect = add_detection(asm, detect, tensors, far=far)
     program = asm.program(waits)
     names = [t["name"] for t in asm.inputs]
     program.header |= {
@@ -62,11 +65,12 @@ def detection_program(
 
 def add_detection(
     asm: Assembler, detect: dict[str, Any], tensors: dict[str, Array], *, first: int = 0,
-    between: Callable[[], None] = lambda: None,
+    between: Callable[[], None] = lambda: None, far: int = 0,
 ) -> dict[str, Any]:
     """All that a head needs, on scratchpad words from ``first`` on; what the header says of it.
 
-    ``between`` is called after each instruction of the detect engine, and may add others.
+    ``between`` is called after each instruction of the detect engine, and may add others. The bases
+    of boxes, objectness and landmarks lie ``far`` words (modulo 2**16) behind the tensors.
     """
     arch, per = asm.arch, asm.arch.row_words
     levels = [dict(level) for level in detect["levels"]]
@@ -100,15 +104,15 @@ def add_detection(
         scores, boxes = load(level["scores"]), load(level["boxes"])
         objects = load(level["objectness"]) if level["objectness"] else {"base": 0, "y_step": 0}
         columns = [level[k] for k in ("score", "objectness_table", "centre", "size")]
-        asm.constant(table_rows(arch, level, columns, points), Dst.DETECT)
+        asm.constant(table_rows(arch, level, columns, points, far), Dst.DETECT)
         level["options"] = reserve(arch.ROW_BYTES)
         asm.add(Load(segment=Segment.INPUT, offset=level["options"], dst=Dst.DETECT,
                      base=arch.TABLE_OPTIONS * per, run=per))
         n_channels = level["n_class"] * len(level["anchors"])
         asm.add(Scan(
             **{f"score_{k}": v for k, v in scores.items()},
-            box_base=boxes["base"], box_y_step=boxes["y_step"],
-            obj_base=objects["base"], obj_y_step=objects["y_step"],
+            box_base=boxes["base"] + far & 0xFFFF, box_y_step=boxes["y_step"],
+            obj_base=objects["base"] + far & 0xFFFF, obj_y_step=objects["y_step"],
             n_y=level["height"], n_x=level["width"], n_b=-(-n_channels // arch.lanes),
             n_channels=n_channels, n_class=level["n_class"], first=int(i == 0),
             objectness=int(bool(level["objectness"])), form=level["form"],
@@ -126,7 +130,9 @@ def add_detection(
     for i, level in enumerate(levels):
         if points:
             view = load(level["landmarks"])
-            asm.constant(table_rows(arch, level, [[], [], level["mark"]], points), Dst.DETECT)
+            view["base"] = view["base"] + far & 0xFFFF
+            columns = [[], [], level["mark"]]
+            asm.constant(table_rows(arch, level, columns, points, far), Dst.DETECT)
             asm.add(Mark(**view, n_values=2 * points, **cells(i, "mark_shift"), limit=limit))
             between()
     at = detect["output"] = asm.segments["output"]

@@ -1,0 +1,76 @@
+"""Detection where numbers are as large as they get, on every device, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from detect_program import detection_program
+from devices import run_all
+from heads import random_head
+
+from falconet.isa import preset
+from falconet.runtime.detections import Options
+
+pytestmark = pytest.mark.timeout(900)
+
+PRESETS = ("tiny", "pynq-z2")
+MODES = ("greedy", "soft_linear", "soft_gaussian", "diou")
+Rng = np.random.Generator
+
+
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("far", [0x8000, 0x7FFF, 0xFFFF])
+def test_addresses_wrap(arch: str, far: int) -> None:
+    """Bases of no word of the memory: with an anchor's offset, modulo 2**16, one that there is."""
+    machine = preset(arch)
+    detect, tensors = random_head(np.random.default_rng(far), machine, objectness=True, points=5,
+                                  hits=0.2, levels=2, size=(64, 40))
+    program, inputs = detection_program(machine, detect, tensors, far=far)
+    assert run_all(program, inputs).detections
+
+
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("mode", MODES)
+def test_labels_of_one_bit(arch: str, mode: str) -> None:
+    """Of two boxes that overlap the labels differ in one of eight bits."""
+    machine = preset(arch)
+    detect, tensors = random_head(np.random.default_rng(5), machine, classes=255, anchors=1,
+                                  levels=1, hits=0, size=(16, 24), mode=mode)
+    detect["agnostic"] = False
+    for label in (0, *(1 << bit for bit in range(8))):
+        tensors["scores0"][label, ::2] = 127 - label % 100
+    result = run_all(*detection_program(machine, detect, tensors), Options(score=0.1, iou=0.0))
+    assert result.detections
+
+
+SIZES: dict[str, Callable[[Rng], Any]] = {
+    "quarters": lambda rng: 64 * rng.integers(0, 5, 256),  # many equal boxes and IoUs of 1/2
+    "some": lambda rng: rng.integers(0, 500, 256),
+    "lines": lambda rng: rng.choice([0, 1, 2, 20000], 256),
+    "large": lambda rng: rng.choice([0, 1, 16384, 32767, 32768, 65535], 256),
+    "any": lambda rng: rng.integers(0, 65536, 256) >> rng.integers(0, 17, 256),
+}
+"""Distances of centres from edges, in 1/16 pixel."""
+
+
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("mode", MODES)
+def test_boxes_of_all_sizes(arch: str, mode: str, sizes: str) -> None:
+    """Of two centres, up to the whole range, with thresholds from nothing to all."""
+    rng = np.random.default_rng([MODES.index(mode), *sizes.encode()])
+    machine = preset(arch)
+    for k in range(6):
+        detect, tensors = random_head(rng, machine, form=1, classes=1 + k % 2, levels=1,
+                                      hits=0.5, size=(40, 32), mode=mode)
+        level = detect["levels"][0]
+        # extents are 2 / 2**1 of the table's entry; centres those of the anchors
+        centres = rng.integers(-300, 300, (2, 2)) * rng.choice([0, 1, 100])
+        level |= {"stride": [0, 0], "size_shift": 1, "size": SIZES[sizes](rng).tolist(),
+                  "clip": [-32768, 32767] * 2, "anchors": [[2, 2, *c] for c in centres.tolist()]}
+        options = Options(score=[0.01, 0.2][k % 2], iou=[0.0, 0.25, 0.45, 0.5, 0.03, 0.9][k],
+                          sigma=[0.1, 0.5, 2.0][k % 3])
+        run_all(*detection_program(machine, detect, tensors), options)
