@@ -76,6 +76,7 @@ def gives(device: RtlDevice, case: Case) -> None:
     for name, value in want.outputs.items():
         np.testing.assert_array_equal(found.outputs[name], value)
     same_detections("rtl", found.detections, want.detections)
+    assert device.read("ERROR_CODE") == device.read("ERROR_INFO") == 0
 
 
 def test_registers_keep_what_exists_of_them(device: RtlDevice) -> None:
