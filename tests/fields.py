@@ -14,12 +14,14 @@ __all__ = ["Seen", "bins"]
 def bins(field: Field) -> list[tuple[int, int]]:
     """Ranges of values, both ends included, each of which ought to be seen.
 
-    Every value of a field of up to 8; of a wider one both ends, -1, 0 and 1, and what lies between.
+    Every value of a field of up to 8; of a wider one both ends, -1, 0 and 1, its highest bit alone,
+    and what lies between.
     """
     lo, hi = field.lo, field.hi
+    highest = 1 << max(hi, 1).bit_length() - 1
     if hi - lo < 8:
         return [(v, v) for v in range(lo, hi + 1)]
-    single = sorted(v for v in {lo, -1, 0, 1, hi} if lo <= v <= hi)
+    single = sorted(v for v in {lo, -1, 0, 1, highest, hi} if lo <= v <= hi)
     between = [(a + 1, b - 1) for a, b in pairwise(single) if b - a > 1]
     return sorted([(v, v) for v in single] + between)
 

@@ -100,15 +100,12 @@ def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterat
             if field.name == "opcode" or (field.name in _WAITS and cls is not End):
                 continue
             for lo, hi in seen.missed(cls.mnemonic, field):
-                for n in range(_TRIES):
+                for _ in range(_TRIES):
                     (program, inputs), at = places[cls.mnemonic][
                         int(rng.integers(len(places[cls.mnemonic])))]
-                    # first the one that has only its highest bit
                     value = int(rng.integers(lo, hi, endpoint=True))
-                    if n < 2 and lo < (bit := 1 << max(hi, 1).bit_length() - 1) <= hi:
-                        value = bit
                     before = program.instructions()[:at]
-                    if field.name in _WAITS:
+                    if field.name in _WAITS and value < 1 << 15:  # more is a number below 0
                         value = min(value, sum(i.engine is _WAITS[field.name] for i in before))
                     ins = program.instructions()[at].replace(**{field.name: value})
                     code = words(program)

@@ -33,6 +33,21 @@ def test_addresses_wrap(arch: str, far: int) -> None:
 
 
 @pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("cells", [(1500, 1), (1, 1500), (300, 5), (5, 300)])
+@pytest.mark.parametrize("hits", [0.02, 0.1])
+def test_ties_over_many_cells(arch: str, cells: tuple[int, int], hits: float) -> None:
+    """Rows and columns of many bits decide which of equal scores is better, and which stay."""
+    rng = np.random.default_rng([*cells, int(100 * hits)])
+    machine = preset(arch)
+    detect, tensors = random_head(rng, machine, levels=1, anchors=2, hits=hits,
+                                  size=(8 * cells[0], 8 * cells[1]))
+    detect["levels"][0] |= {"stride": [16, 16], "clip": [-32768, 32767] * 2}
+    scores = tensors["scores0"]
+    scores[scores > scores.min()] |= 15
+    run_all(*detection_program(machine, detect, tensors), Options(iou=0.9))
+
+
+@pytest.mark.parametrize("arch", PRESETS)
 @pytest.mark.parametrize("mode", MODES)
 def test_labels_of_one_bit(arch: str, mode: str) -> None:
     """Of two boxes that overlap the labels differ in one of eight bits."""
