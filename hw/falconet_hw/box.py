@@ -64,7 +64,7 @@ class BoxWalker(Component):
         now = Signal(Box(self.width, self.common), reset_less=True)
         outer = Signal(self.width + 1, reset_less=True)
         inner = Signal(self.width + 1, reset_less=True)
-        left1, left2 = Signal(_COUNT), Signal(_COUNT)
+        left1, left2 = (Signal(_COUNT, name=n, reset_less=True) for n in ("left1", "left2"))
         last1, last2, only1 = Signal(), Signal(), Signal()
         valid, go = Signal(), Signal()
 

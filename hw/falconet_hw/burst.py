@@ -78,7 +78,10 @@ class BurstSplitter(Component):
 
         # The run under way: the burst that begins in `slot` of `line`, and how many are left.
         run = self.runs.payload
-        active, final, tag, refused = Signal(), Signal(), Signal(), Signal()
+        active = Signal()
+        final, tag, refused = (
+            Signal(name=n, reset_less=True) for n in ("final", "tag", "refused")
+        )
         line = Signal(line_bits, reset_less=True)
         slot = Signal(slot_bits, reset_less=True)
         left = Signal(17 + 1 - slot_bits, reset_less=True)

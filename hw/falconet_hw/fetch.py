@@ -18,7 +18,7 @@ class Fetch(Component):
     """Reads ``length`` instructions from byte ``offset`` of segment CODE, until END.
 
     Instructions are requested ahead, as far as the master's queue has room, and handed over at
-    most every ninth cycle. END is kept; what was requested beyond it is dropped.
+    most every ninth cycle. END is kept, and what was requested beyond it is not taken.
 
     Parameters
     ----------
@@ -108,8 +108,6 @@ class Fetch(Component):
             m.d.sync += [
                 full.eq(0), to_hand_over.eq(to_hand_over - 1), no_end.eq(to_hand_over == 1),
             ]
-        with m.If(self.ended):
-            m.d.sync += full.eq(0)
 
         with m.If(self.start):
             m.d.sync += [

@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 
 from falconet.isa import INSTRUCTION_BITS, Arch, Dst
 from falconet_hw.bus import LoadSignature
+from falconet_hw.credits import Credits
 from falconet_hw.delay import delay
 from falconet_hw.fifo import Fifo
 from falconet_hw.layout import WriteBus
@@ -111,10 +112,14 @@ class MacEngine(wiring.Component):
         step, permit, issue = steps.o.payload, Signal(), Signal()
         param = issue & step.param
         last_param = param & (step.index == arch.weight_param_words - 1)
-        room = self._room(m, issue & step.push, n_results)
+        m.submodules.credits = credits = Credits(depth=n_results)
+        m.d.comb += [
+            credits.take.eq(issue & step.push),
+            credits.give.eq(self.write.valid & self.write.ready),
+        ]
         settled = self._settled(m, last_param)
         m.d.comb += [
-            permit.eq(steps.o.valid & (room | ~step.push) & (settled | ~step.param)),
+            permit.eq(steps.o.valid & (credits.room | ~step.push) & (settled | ~step.param)),
             self.read_req.valid.eq(permit & step.read),
             self.read_req.payload.eq(step.addr),
             steps.o.ready.eq(permit & (self.read_req.ready | ~step.read)),
@@ -181,19 +186,6 @@ class MacEngine(wiring.Component):
         m.d.sync += running.eq(running + self.start - self.retire)
         m.d.comb += self.busy.eq(running.any())
         return m
-
-    def _room(self, m: Module, ends_sum: Value, n_results: int) -> Value:
-        """Fewer than ``n_results`` are under way or wait to be written (a register)."""
-        left, count = Signal(), Signal(range(n_results + 1), name="results_count")
-        following = Signal.like(count)
-        room = Signal()
-        m.d.comb += following.eq(count + ends_sum - left)
-        m.d.sync += [
-            left.eq(self.write.valid & self.write.ready),
-            count.eq(following),
-            room.eq(following < n_results),
-        ]
-        return room
 
     def _settled(self, m: Module, ends_params: Value) -> Value:
         """The parameters read last are in use, so that others may be read."""

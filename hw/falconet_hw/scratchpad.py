@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import ceil_log2
+from amaranth.utils import ceil_log2, exact_log2
 
 from falconet.isa import Arch
+from falconet_hw.delay import delay
 from falconet_hw.layout import WriteBus
 
 __all__ = ["READERS", "READ_LATENCY", "WRITERS", "Scratchpad", "bank_of"]
@@ -59,7 +60,7 @@ class Scratchpad(Component):
     A read that transfers in any cycle after a write's transfer sees the new data; a read that
     transfers in the same cycle sees the old. There is no register before ``ready``: clients put
     a registered queue before every stream. Addresses beyond ``scratchpad_words`` are the
-    compiler's mistake: such a write is lost, such a read gives any data.
+    compiler's mistake: such a write changes some word or none, such a read gives any data.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ class Scratchpad(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         arch, width = self.arch, 8 * self.arch.lanes
-        skip = ceil_log2(arch.banks)
+        skip, within = ceil_log2(arch.banks), exact_log2(_MEMORY_WORDS)
         n_memories = -(-arch.bank_words // _MEMORY_WORDS)
 
         reads = [getattr(self, f"{n}_req") for n in READERS]
@@ -133,9 +134,7 @@ class Scratchpad(Component):
                 w_en.eq(Cat(hit).any()),
             ]
 
-            choice = [Signal(unsigned(16 - skip), name=f"choice{b}_{i}", reset_less=True)
-                      for i in range(2)]
-            m.d.sync += [choice[0].eq(r_addr // _MEMORY_WORDS), choice[1].eq(choice[0])]
+            choice = delay(m, r_addr[within:], 2, name=f"choice{b}")
             outs: list[Value] = []
             for i in range(n_memories):
                 depth = min(_MEMORY_WORDS, arch.bank_words - i * _MEMORY_WORDS)
@@ -146,12 +145,12 @@ class Scratchpad(Component):
                 m.d.comb += [
                     rp.addr.eq(r_addr), rp.en.eq(1),
                     wp.addr.eq(w_addr), wp.data.eq(w_data),
-                    wp.en.eq(w_en & (w_addr // _MEMORY_WORDS == i)),
+                    wp.en.eq(w_en & (w_addr[within:] == i)),
                 ]
                 out = Signal(width, name=f"out{b}_{i}", reset_less=True)
                 m.d.sync += out.eq(rp.data)
                 outs.append(out)
-            bank_words.append(_select(outs, choice[1]))
+            bank_words.append(_select(outs, choice))
 
         for name, wanted in zip(READERS, read_banks):
             pipe = [Signal(skip, name=f"{name}_bank{i}", reset_less=True) for i in range(3)]

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from falconet.isa import INSTRUCTION_BITS, Arch
 from falconet_hw.bus import LoadSignature
+from falconet_hw.credits import Credits
 from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.layout import WriteBus
 from falconet_hw.vector import Token, VectorDatapath, VectorResult
@@ -88,21 +89,14 @@ class VectorEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.instr), loops.instr)
         wiring.connect(m, wiring.flipped(self.load), datapath.load)
 
-        def room(up: Any, down: Any, depth: int, name: str) -> Signal:
-            """A register: ``depth`` entries are not all promised. ``down`` counts a cycle late."""
-            count = Signal(range(depth + 1), name=f"{name}_count")
-            late = Signal(name=f"{name}_down")
-            there_is = Signal(name=f"{name}_room")
-            following = Signal.like(count, name=f"{name}_next")
-            m.d.comb += following.eq(count + up - late)
-            m.d.sync += [late.eq(down), count.eq(following), there_is.eq(following < depth)]
-            return there_is
-
         moves, left = Signal(), Signal()
-        m.d.comb += loops.go.eq(
-            room(loops.step, moves, _TOKENS, "tokens")
-            & room(loops.step & loops.pushes, left, n_results, "results")
-        )
+        m.submodules.token_credits = token_credits = Credits(depth=_TOKENS)
+        m.submodules.result_credits = result_credits = Credits(depth=n_results)
+        m.d.comb += [
+            token_credits.take.eq(loops.step), token_credits.give.eq(moves),
+            result_credits.take.eq(loops.step & loops.pushes), result_credits.give.eq(left),
+            loops.go.eq(token_credits.room & result_credits.room),
+        ]
 
         token = token_slice.o
         m.d.comb += [

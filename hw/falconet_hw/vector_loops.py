@@ -155,18 +155,20 @@ class VectorLoops(wiring.Component):
         with m.Elif(column_end):
             m.d.sync += wait.eq(Mux(emits, s.every - 1, wait - 1))
 
-        def view(name: str) -> tuple[Signal, Signal, Signal]:
-            """Offsets of the block (with the base), the row and the column of a view."""
+        def view(name: str) -> tuple[Signal, Signal]:
+            """Offsets of the block (with the base) and the row of a view."""
             return (
                 accumulate(m, loop["b"], s[f"{name}_b_step"], init=s[f"{name}_base"],
                            name=f"{name}_b"),
                 ring_accumulate(m, loop["y"], s[f"{name}_y_step"], s[f"{name}_ring"],
                                 init=s[f"{name}_row"], name=f"{name}_y"),
-                accumulate(m, loop["x"], s[f"{name}_x_step"], name=f"{name}_x"),
             )
 
-        a_block, a_row, a_col = view("in")
-        b_block, b_row, b_col = view("b")
+        a_block, a_row = view("in")
+        b_block, b_row = view("b")
+        a_col, b_col = (
+            accumulate(m, loop["x"], s[f"{name}_x_step"], name=f"{name}_x") for name in ("in", "b")
+        )
         second = s.eltw & ~first
         m.submodules.operand = operand = ViewAddress()
         m.d.comb += [
@@ -187,7 +189,7 @@ class VectorLoops(wiring.Component):
                 m, loop[name], s[step_of], shape=COORD, init=start, name=f"place_{name}",
             ))
 
-        out_block, out_row, _ = view("out")
+        out_block, out_row = view("out")
         out_col = Signal(16, reset_less=True)
         with m.If(load | row_end):
             m.d.sync += out_col.eq(0)

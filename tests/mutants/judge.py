@@ -14,6 +14,7 @@ import pickle
 import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -174,8 +175,10 @@ def _use(arch: Arch, library: Path) -> None:
     def machine_library(of: Arch, kind: str = "") -> Path:
         return library if (of, kind) == (arch, "") else usual(of, kind)
 
-    def impatient(self: Any, *args: Any, stall_cycles: int = STALL, **options: Any) -> None:
-        begin(self, *args, stall_cycles=min(stall_cycles, STALL), **options)
+    def impatient(self: Any, of: Path, *args: Any, stall_cycles: int = STALL, **options: Any
+                  ) -> None:
+        assert of == library, f"{of} has no mutants"
+        begin(self, of, *args, stall_cycles=min(stall_cycles, STALL), **options)
         self.waited = 0
 
     def bounded(self: Any, cycles: int) -> Wake:
@@ -183,7 +186,9 @@ def _use(arch: Arch, library: Path) -> None:
         self.waited = self.waited + cycles if wake is Wake.TIMEOUT else 0
         return Wake.STALLED if self.waited > PATIENCE else wake
 
-    falconet_sim.rtl.machine_library = machine_library
+    for module in list(sys.modules.values()):  # tests have imported it by name
+        if vars(module).get("machine_library") is usual:
+            module.machine_library = machine_library  # type: ignore[attr-defined]
     board.__init__, board._run = impatient, bounded  # type: ignore[method-assign]
     _remember_runs(GoldenDevice)
     _remember_runs(IssDevice)

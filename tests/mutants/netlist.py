@@ -2,7 +2,8 @@
 
 Only what Amaranth emits is understood: one item a line, cells and processes between their first
 line and ``end``. Signals stay text (``\\count [5:0]``, ``{ 1'0 $3 }``); RTLIL lets any of them be
-sliced again.
+sliced again. That a wire is signed is left out: with wires that are, yosys writes an unsigned
+operator as a signed one of Verilog.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ class Wire:
     """"input 3", "output 5" or empty."""
     init: str = ""
     src: str = ""
-    signed: bool = False
 
 
 @dataclass
@@ -169,9 +169,8 @@ def read(text: str) -> list[Module]:
         module = modules[-1]
         if word == "wire":
             _, width, *port, name = rest.split()
-            signed = "signed" in port
             module.wires[name] = Wire(
-                name, int(width), " ".join(p for p in port if p != "signed"), init, src, signed)
+                name, int(width), " ".join(p for p in port if p != "signed"), init, src)
         elif word == "cell":
             kind, name = rest.split()
             cell = module.cells[name] = Cell(kind, name, {}, {}, src)
@@ -217,8 +216,7 @@ def _write_module(module: Module) -> Iterator[str]:
     for wire in module.wires.values():
         if wire.init:
             yield f"  attribute \\init {wire.init}"
-        signed = " signed" if wire.signed else ""
-        yield f"  wire width {wire.width}{signed} {wire.port} {wire.name}"
+        yield f"  wire width {wire.width} {wire.port} {wire.name}"
     yield from (f"  {line}" for line in module.others if line.startswith("memory"))
     for cell in module.cells.values():
         yield f"  cell {cell.kind} {cell.name}"

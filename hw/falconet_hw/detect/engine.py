@@ -183,6 +183,5 @@ class DetectEngine(Component):
         word = Signal(8 * arch.lanes, reset_less=True)
         m.d.sync += word.eq(whole.word_select(part, len(word)))
         m.d.comb += self.record_data.eq(word)
-        asked = delay(m, self.record_req.valid & self.record_req.ready, 1, name="record_asked",
-                      reset=True)
+        asked = delay(m, self.record_req.valid & self.record_req.ready, 1, name="record_asked")
         return asked, row

@@ -104,7 +104,7 @@ class Scan(Component):
         for block in finder, fetcher, decoder:
             m.d.comb += block.instr.eq(self.instr)
 
-        row = Signal(8, init=arch.TABLE_OPTIONS)
+        row = Signal(8, init=arch.TABLE_OPTIONS, reset_less=True)
         m.d.sync += row.eq(Mux(running, Mux(
             fetcher.ask, arch.TABLE_ANCHORS | fetcher.anchor, decoder.row,
         ), arch.TABLE_OPTIONS))

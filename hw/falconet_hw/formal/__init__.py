@@ -4,6 +4,7 @@ from falconet_hw.formal import (
     axi,
     burst,
     control,
+    credits,
     dispatch,
     fifo,
     output,
@@ -17,7 +18,7 @@ __all__ = ["PROOFS", "Mutant", "Proof"]
 
 PROOFS: dict[str, Proof] = {
     proof.name: proof
-    for module in (axi, burst, window, control, dispatch, packing, output, fifo, overlap)
+    for module in (axi, burst, window, control, dispatch, packing, output, fifo, credits, overlap)
     for proof in module.PROOFS
 }
 """By name, in the order of docs/formal.md."""
