@@ -37,7 +37,8 @@ __all__ = ["SUITE", "Verdict", "run"]
 
 TESTS = Path(__file__).parents[1]
 SUITE = [str(TESTS / name) for name in (
-    "sim/test_rtl.py", "sim/test_cycles.py", "sim/test_rtl_control.py", "sim/test_rtl_fields.py",
+    "sim/test_rtl.py", "sim/test_cycles.py", "sim/test_rtl_ends.py", "sim/test_rtl_control.py",
+    "sim/test_rtl_fields.py",
     "e2e/test_illegal.py", "e2e/test_detect.py", "e2e/test_detect_ends.py", "e2e/test_machines.py",
     "e2e/test_bus_faults.py", "e2e/test_faults.py",
 )]

@@ -1,0 +1,121 @@
+"""Addresses, coordinates and lengths as large as they get, in lock step with the simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from assembler import Assembler, mac_words, params, tap_words
+from heads import random_head
+from hostile import joined
+from programs import detection_program, random_inputs, random_program
+
+from falconet.isa import (
+    Dst,
+    Instruction,
+    Load,
+    Mac,
+    Mark,
+    Program,
+    Segment,
+    Store,
+    Suppress,
+    Window,
+    preset,
+)
+from falconet_sim.compare import compare_rtl
+from falconet_sim.rtl import RtlDevice
+
+pytestmark = pytest.mark.timeout(900)
+TINY = preset("tiny")
+REGION = 128
+
+
+@pytest.fixture(scope="module")
+def device() -> RtlDevice:
+    return RtlDevice(TINY, memory_bytes=4 << 20, stall_cycles=200_000, log_writes=True)
+
+
+def backwards(rng: np.random.Generator, ins: Instruction) -> Instruction:
+    """The same places from the other end of a region: each view without a ring steps back.
+
+    By steps below 0, or in a ring of nearly all of 2**16 words, of which it uses the end.
+    """
+    names = {f.name for f in ins.layout}
+    changed: dict[str, int] = {}
+    for prefix in ("in", "out", "a", "b"):
+        if f"{prefix}_ring" not in names or getattr(ins, f"{prefix}_ring"):
+            continue
+        ring = int(rng.choice([0, 65535, 65536 - int(rng.integers(1, 100))]))
+        for name in ("row", "y_step", "ky_step", "x_step", "kx_step", "b_step"):
+            if (field := f"{prefix}_{name}") in names:
+                size = (ring or 65536) if name in ("row", "y_step", "ky_step") else 65536
+                changed[field] = (size - getattr(ins, field)) % size
+        if ring and not getattr(ins, f"{prefix}_row"):
+            changed[f"{prefix}_row"] = ring - 1  # all offsets are below the ring's end
+        changed[f"{prefix}_ring"] = ring
+        changed[f"{prefix}_base"] = getattr(ins, f"{prefix}_base") + REGION - 1 - ring & 0xFFFF
+    return ins.replace(**changed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_views_that_step_back(device: RtlDevice, seed: int) -> None:
+    rng, program = np.random.default_rng(seed), random_program(TINY, 300 + seed, n=REGION)
+    code = [bytearray(backwards(rng, ins).encode()) for ins in program.instructions()]
+    changed = Program(TINY, joined(program, code), program.header)
+    assert changed.code != program.code
+    assert compare_rtl(changed, random_inputs(changed, seed), device) is None
+
+
+@pytest.mark.parametrize("axis", "yx")
+@pytest.mark.parametrize("kind", [Mac, Window])
+def test_rows_and_columns_beyond_16_bits(device: RtlDevice, kind: type[Instruction], axis: str
+                                         ) -> None:
+    """The last positions lie outside of the image, by more than 2**16."""
+    lanes, asm = TINY.lanes, Assembler(TINY)
+    at, out = asm.input("x", 1), asm.output("y", 2)
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=1))
+    par = params([0] * lanes, [1 << TINY.mult_bits - 1] * lanes, [TINY.mult_bits + 3] * lanes)
+    ones = np.ones((1, 3, 1, 1, lanes, lanes), np.int64)
+    data = (mac_words(TINY, ones, [par]) if kind is Mac
+            else tap_words(TINY, ones[..., 0].reshape(1, 3, 1, lanes).repeat(TINY.taps, 2), [par]))
+    asm.constant(data, Dst.WEIGHTS if kind is Mac else Dst.VECTOR)
+    more = ({"n_ob": 1, "n_ib": 1} if kind is Mac else
+            {"n_b": 1, "fresh": 1 << TINY.taps - 1, "every": 1, "w_k_step": 1})
+    asm.add(kind(**{f"n_{axis}": 4095, f"n_k{axis}": 3, f"stride_{axis}": 15, f"dil_{axis}": 63,
+                    f"i{axis}0": 4095, "in_h": 4095, "in_w": 4095, "pad": 100, "out_base": 1,
+                    f"out_{axis}_step": 0, "hi": 127, "lo": -128, **more}))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, run=2))
+    program = asm.program()
+    assert compare_rtl(program, {"x": np.full((lanes, 1, 1), -100, np.int8)}, device) is None
+
+
+@pytest.mark.parametrize("dst", [Dst.WEIGHTS, Dst.VECTOR])
+def test_many_words_round_a_memory(device: RtlDevice, dst: Dst) -> None:
+    """More than 2**15 words of one run: they go round the weights' memory."""
+    asm = Assembler(TINY)
+    n = 34_000
+    at, out = asm.input("x", n), asm.output("y", 1)
+    asm.add(Load(segment=Segment.INPUT, offset=at, dst=dst, base=7, run=n))
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=1))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, run=1))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
+
+
+def test_mark_of_all_records_ends(device: RtlDevice) -> None:
+    """Nobody asks for it: MARK of more records than there is room for landmarks."""
+    detect, tensors = random_head(np.random.default_rng(0), TINY, hits=1.0, points=1, levels=1)
+    program, inputs = detection_program(TINY, detect, tensors)
+    code = program.instructions()
+    mark = next(ins for ins in code if isinstance(ins, Mark))
+    for i, ins in enumerate(code):
+        if isinstance(ins, Suppress):  # all stay
+            waits = {f.name: getattr(ins, f.name) for f in ins.layout if f.name.startswith("wait")}
+            code[i] = mark.replace(**waits)
+    encoded = [bytearray(ins.encode()) for ins in code]
+    device.load(Program(TINY, joined(program, encoded), program.header))
+    device.stage(device.slot(0), inputs)
+    device.start(device.slot(0))
+    device.wait()
+    assert device.read("RETIRED_DETECT") == 3
+    assert device.read("BUSY_DETECT") > 4 * TINY.candidates
