@@ -107,7 +107,8 @@ def _sequential(pair: list[Module]) -> bool:
             schemata.yosys(
                 "read_rtlil in.il; proc; miter -equiv -flatten original mutant both; "
                 "hierarchy -top both; dffunmap; opt -nodffe -nosdff; simplemap; techmap; "
-                "opt -nodffe -nosdff; dffunmap; aigmap; write_aiger -zinit both.aig",
+                "opt -nodffe -nosdff; dffunmap; setundef -anyseq; aigmap; "
+                "write_aiger -zinit both.aig",
                 folder, PATIENCE)
             # abc is part of yosys and gets a script with something to map, here one gate; it ends
             # before it has written that, but not before it has written what it found.
