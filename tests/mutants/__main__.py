@@ -4,7 +4,7 @@ Mutants of preset ``tiny`` are drawn from the seed; those proved equal to the or
 aside, the others meet the fast suite. One that lives is set aside if it can be proved that no
 reachable state tells it from the original; else it meets the proofs about its component. Results
 are lines of JSON, so that a campaign goes on where it was; those of another netlist are passed
-over.
+over. What survivors.json says of those that live is printed with them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from falconet_sim.build import source_key  # noqa: E402
 
 TINY = preset("tiny")
 WHY = HERE / "survivors.json"
+"""Of each survivor: why it lives, and whether it is the same machine to all who can look."""
+
 EQUAL = "equal"
 
 
@@ -110,19 +112,25 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
     total = scores(chosen, results, lambda m: m.first.component, "component")
     all_ = total[-1]
     reasons = json.loads(WHY.read_text()) if WHY.exists() else {}
+    living = [m for m in chosen if results.by(m) == ""]
     survivors = [{
         "place": f"`{m.first.place}`",
         "of": f"`{m.first.module.removeprefix('machine.') or 'machine'}`",
         "source": f"`{source_line(m).replace('|', chr(92) + '|')}`",
         "mutant": m.first.what.replace("|", "\\|"),
-        "why it lives": reasons.get(m.key, "not explained"),
-    } for m in chosen if results.by(m) == ""]
+        "why it lives": reasons[m.key]["why"] if m.key in reasons else "not explained",
+        "seen by": "nobody" if m.key in reasons and reasons[m.key]["same"] else "no test",
+    } for m in living]
+    same = sum(s["seen by"] == "nobody" for s in survivors)
+    killed, met = int(all_["killed"]), int(all_["mutants"])
     text = (
         f"`{command}` at commit {revision()}.\n\n"
         f"{len(chosen)} mutants of `tiny` were drawn. {all_['equal']} are proved equal to the "
-        f"original and do not count. Of the {all_['mutants']} others the fast suite kills "
-        f"{all_['killed']}, {all_['share']}: {proofs} of them by a proof alone. The "
-        "first test that failed was in "
+        f"original and do not count. Of the {met} others the fast suite kills {killed}, "
+        f"{killed / met:.1%}: {proofs} of them by a proof alone. {same} of the {met - killed} that "
+        "live are the same machine to all who can look, by the arguments in the last table; of "
+        f"the {met - same} that are not, {killed / (met - same):.1%} are killed. The first test "
+        "that failed was in "
         + ", ".join(f"`{name or 'a crash'}` ({n})" for name, n in by.most_common()) + ".\n\n"
         + table(total) + "\n\n"
         + table(scores(chosen, results, lambda m: m.site[2].partition(" ")[0], "kind")) + "\n"

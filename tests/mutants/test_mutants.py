@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import judge
 import schemata
 from equal import equal, equal_from_reset
 from mutations import Mutant, draw, mutants
@@ -161,12 +164,17 @@ PLANTED = {"mac.py": "mul: is now add", "output.py": "not: is now pos",
            "vector_loops.py": "add: is now sub"}
 
 
-def test_planted_mutants_are_killed() -> None:
-    """The machine with five of them, each an operator that is another one."""
+@cache
+def planted() -> Path:
+    """The machine with five faults, each an operator that is another one."""
     every = mutants(schemata.machine(TINY))
-    planted = [next(m for m in every if m.first.component == component and m.first.what == what)
-               for component, what in PLANTED.items()]
-    library = schemata.library(TINY, planted)
+    return schemata.library(TINY, [
+        next(m for m in every if m.first.component == component and m.first.what == what)
+        for component, what in PLANTED.items()])
+
+
+def test_planted_mutants_are_killed() -> None:
+    library = planted()
     programs = [random_program(TINY, seed, 20) for seed in range(2)]
 
     def killed(number: int) -> bool:
@@ -178,4 +186,26 @@ def test_planted_mutants_are_killed() -> None:
         except FalconetError:
             return True
 
-    assert [killed(number) for number in range(len(planted) + 1)] == [False, *[True] * 5]
+    assert [killed(number) for number in range(len(PLANTED) + 1)] == [False, *[True] * 5]
+
+
+@pytest.mark.parametrize("file, only, component", [
+    ("sim/test_rtl.py", "lock_step[0]", "mac.py"),
+    ("e2e/test_illegal.py", "unknown_opcode", "mac.py"),
+    ("e2e/test_bus_faults.py", "back_to_back", "mac.py"),
+    ("e2e/test_detect_ends.py", "wrap", "burst.py"),
+])
+def test_the_machines_of_all_tests_have_the_mutants(tmp_path: Path, file: str, only: str,
+                                                    component: str) -> None:
+    """However a test makes its board."""
+    told, number = tmp_path / "told", list(PLANTED).index(component) + 1
+
+    def found(number: int, verdict: judge.Verdict) -> None:
+        told.write_text(verdict.by)
+
+    apart = multiprocessing.get_context("fork").Process(
+        target=judge.run, args=(TINY, planted(), [number], found),
+        kwargs={"tests": [str(judge.TESTS / file)], "only": only})
+    apart.start()
+    apart.join()
+    assert Path(file).name in told.read_text()
