@@ -29,7 +29,8 @@ def test_addresses_wrap(arch: str, far: int) -> None:
     detect, tensors = random_head(np.random.default_rng(far), machine, objectness=True, points=5,
                                   hits=0.2, levels=2, size=(64, 40))
     program, inputs = detection_program(machine, detect, tensors, far=far)
-    assert run_all(program, inputs).detections
+    found = run_all(program, inputs).detections
+    assert found is not None and len(found.records)
 
 
 @pytest.mark.parametrize("arch", PRESETS)
@@ -54,11 +55,13 @@ def test_labels_of_one_bit(arch: str, mode: str) -> None:
     machine = preset(arch)
     detect, tensors = random_head(np.random.default_rng(5), machine, classes=255, anchors=1,
                                   levels=1, hits=0, size=(16, 24), mode=mode)
-    detect["agnostic"] = False
-    for label in (0, *(1 << bit for bit in range(8))):
+    detect |= {"agnostic": False, "limit": machine.candidates}
+    labels = {0, *(1 << bit for bit in range(8))}
+    for label in labels:
         tensors["scores0"][label, ::2] = 127 - label % 100
     result = run_all(*detection_program(machine, detect, tensors), Options(score=0.1, iou=0.0))
-    assert result.detections
+    assert result.detections is not None
+    assert set(result.detections.records["label"].tolist()) == labels
 
 
 SIZES: dict[str, Callable[[Rng], Any]] = {
