@@ -63,6 +63,15 @@ def test_labels_of_one_bit(arch: str, mode: str) -> None:
     assert found is not None and set(found.records["label"].tolist()) == set(labels)
 
 
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("points", [17, 31])
+def test_many_landmarks(arch: str, points: int) -> None:
+    """As many coordinates as an instruction can name, 63, but for one."""
+    detect, tensors = random_head(np.random.default_rng(points), preset(arch), points=points,
+                                  levels=2, hits=0.3, size=(32, 32))
+    run_all(*detection_program(preset(arch), detect, tensors))
+
+
 SIZES: dict[str, Callable[[Rng], Any]] = {
     "quarters": lambda rng: 64 * rng.integers(0, 5, 256),  # many equal boxes and IoUs of 1/2
     "some": lambda rng: rng.integers(0, 500, 256),
