@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from assembler import Assembler, mac_words, params, tap_words
+from assembler import Assembler, mac_words, params, random_params, tap_words
 from heads import random_head
 from hostile import joined
 from programs import detection_program, random_inputs, random_program
@@ -87,6 +87,33 @@ def test_rows_and_columns_beyond_16_bits(device: RtlDevice, kind: type[Instructi
     asm.add(Store(segment=Segment.OUTPUT, offset=out, run=2))
     program = asm.program()
     assert compare_rtl(program, {"x": np.full((lanes, 1, 1), -100, np.int8)}, device) is None
+
+
+@pytest.mark.parametrize("kind", [Mac, Window])
+def test_sums_of_nearly_all_weights(device: RtlDevice, kind: type[Instruction]) -> None:
+    """One kernel fills more than half of the memory, wherever it begins."""
+    rng, lanes, asm = np.random.default_rng(4), TINY.lanes, Assembler(TINY)
+    shape = (1, 5, 7, 7) if kind is Mac else (1, 15 * 15)
+    at, out = asm.input("x", REGION), asm.output("y", 2)
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=REGION))
+    pars = [random_params(rng, TINY, 74 * 74 * 15.0)]
+    if kind is Mac:
+        w_base = TINY.weight_words - 9
+        data = mac_words(TINY, rng.integers(-127, 128, (*shape, lanes, lanes)), pars)
+        asm.constant(data, Dst.WEIGHTS, w_base * lanes)
+        more = dict(zip(("n_ob", "n_ky", "n_kx", "n_ib"), shape))
+    else:
+        w_base = TINY.vector_words - 9
+        data = tap_words(TINY, rng.integers(-127, 128, (*shape, TINY.taps, lanes)), pars)
+        asm.constant(data, Dst.VECTOR, w_base * TINY.taps)
+        more = {"n_b": 1, "n_ky": 15, "n_kx": 15, "fresh": 1 << TINY.taps - 1, "every": 1,
+                "w_k_step": 1}
+    asm.add(kind(n_x=2, in_h=15, in_w=17, in_ky_step=3, in_kx_step=2, in_x_step=1, w_base=w_base,
+                 out_base=REGION, out_x_step=1, stride_x=1, dil_y=1, dil_x=1, hi=127, lo=-128,
+                 **more))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, base=REGION, run=2))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
 
 
 @pytest.mark.parametrize("dst", [Dst.WEIGHTS, Dst.VECTOR])
