@@ -116,6 +116,31 @@ def test_sums_of_nearly_all_weights(device: RtlDevice, kind: type[Instruction]) 
     assert compare_rtl(program, random_inputs(program), device) is None
 
 
+@pytest.mark.parametrize("axis", ["y", "ky"])
+@pytest.mark.parametrize("kind", [Mac, Window])
+def test_long_steps_in_a_large_ring(device: RtlDevice, kind: type[Instruction], axis: str) -> None:
+    """Three steps of 20,000 words to the only row that is not pad."""
+    rng, lanes, asm = np.random.default_rng(5), TINY.lanes, Assembler(TINY)
+    at, out = asm.input("x", REGION), asm.output("y", 4)
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=REGION))
+    pars = [random_params(rng, TINY, 74 * 74 * 2.0)]
+    weights = rng.integers(-127, 128, (1, 4, TINY.taps, lanes))
+    if kind is Mac:
+        dense = rng.integers(-127, 128, (1, 4, 1, 1, lanes, lanes))
+        asm.constant(mac_words(TINY, dense, pars), Dst.WEIGHTS)
+        more = {"n_ob": 1, "n_ib": 1}
+    else:
+        asm.constant(tap_words(TINY, weights, pars), Dst.VECTOR)
+        more = {"n_b": 1, "fresh": 1 << TINY.taps - 1, "every": 1, "w_k_step": 1}
+    asm.add(kind(**{f"n_{axis}": 4, f"in_{axis}_step": 20_000, "in_ring": 65_535, "in_h": 1,
+                    "in_base": 65_536 - 60_000 + 17, "iy0": -3, "stride_y": 1, "dil_y": 1,
+                    "in_w": 1, "pad": 3, "out_base": REGION, "out_y_step": 1, "hi": 127,
+                    "lo": -128, **more}))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, base=REGION, run=4 if axis == "y" else 1))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
+
+
 @pytest.mark.parametrize("dst", [Dst.WEIGHTS, Dst.VECTOR])
 def test_many_words_round_a_memory(device: RtlDevice, dst: Dst) -> None:
     """More than 2**15 words of one run: they go round the weights' memory."""
