@@ -11,6 +11,7 @@ from programs import detection_program, random_inputs, random_program
 
 from falconet.isa import (
     Dst,
+    Elementwise,
     Instruction,
     Load,
     Mac,
@@ -38,7 +39,8 @@ def device() -> RtlDevice:
 def backwards(rng: np.random.Generator, ins: Instruction) -> Instruction:
     """The same places from the other end of a region: each view without a ring steps back.
 
-    By steps below 0, or in a ring of nearly all of 2**16 words, of which it uses the end.
+    By steps below 0, with a base anywhere and the row to match, or in a ring of nearly all of
+    2**16 words, of which it uses the end.
     """
     names = {f.name for f in ins.layout}
     changed: dict[str, int] = {}
@@ -53,7 +55,10 @@ def backwards(rng: np.random.Generator, ins: Instruction) -> Instruction:
         if ring and not getattr(ins, f"{prefix}_row"):
             changed[f"{prefix}_row"] = ring - 1  # all offsets are below the ring's end
         changed[f"{prefix}_ring"] = ring
-        changed[f"{prefix}_base"] = getattr(ins, f"{prefix}_base") + REGION - 1 - ring & 0xFFFF
+        apart = 0 if ring else int(rng.integers(65536))
+        changed[f"{prefix}_row"] = changed[f"{prefix}_row"] + apart & 0xFFFF
+        changed[f"{prefix}_base"] = (
+            getattr(ins, f"{prefix}_base") + REGION - 1 - ring - apart & 0xFFFF)
     return ins.replace(**changed)
 
 
@@ -112,6 +117,26 @@ def test_sums_of_nearly_all_weights(device: RtlDevice, kind: type[Instruction]) 
                  out_base=REGION, out_x_step=1, stride_x=1, dil_y=1, dil_x=1, hi=127, lo=-128,
                  **more))
     asm.add(Store(segment=Segment.OUTPUT, offset=out, base=REGION, run=2))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
+
+
+@pytest.mark.parametrize("ring", [65_535, 65_500])
+def test_rings_crossed_backwards(device: RtlDevice, ring: int) -> None:
+    """Rows of all views of ELTW from the begin of a ring to its end."""
+    rng, lanes, asm = np.random.default_rng(6), TINY.lanes, Assembler(TINY)
+    at, out = asm.input("x", 4 * REGION), asm.output("y", 4 * REGION)
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=4 * REGION))
+    pars = [random_params(rng, TINY, 74 * 20000.0)]
+    taps = rng.integers(-64, 64, (1, 2, TINY.taps, lanes))
+    taps[:, :, TINY.taps - 3] = rng.integers(-2, 3, (1, 2, lanes))
+    asm.constant(tap_words(TINY, taps, pars), Dst.VECTOR)
+    views: dict[str, int] = {}
+    for i, (p, row, back) in enumerate((("a", 4, 6), ("b", 3, 5), ("out", 2, 7))):
+        views |= {f"{p}_base": (i + 1) * REGION - 1, f"{p}_ring": ring, f"{p}_x_step": 1,
+                  f"{p}_row": row, f"{p}_y_step": ring - back}
+    asm.add(Elementwise(n_src=2, n_b=1, n_y=4, n_x=2, hi=127, lo=-128, **views))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, run=4 * REGION))
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
 
