@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from detect_program import detection_program
-from devices import run_all
+from devices import board, run_all, same_as_simulator
 from heads import random_head
 
-from falconet.isa import preset
+from falconet.isa import Program, preset
 from falconet.runtime.detections import Options
 
 pytestmark = pytest.mark.timeout(900)
@@ -50,14 +50,15 @@ def test_ties_over_many_cells(arch: str, cells: tuple[int, int], hits: float) ->
 
 @pytest.mark.parametrize("arch", PRESETS)
 @pytest.mark.parametrize("mode", MODES)
-def test_labels_of_one_bit(arch: str, mode: str) -> None:
+@pytest.mark.parametrize("step", [1, -1])
+def test_labels_of_one_bit(arch: str, mode: str, step: int) -> None:
     """Of two boxes that overlap the labels differ in one of eight bits."""
     machine = preset(arch)
     detect, tensors = random_head(np.random.default_rng(5), machine, classes=255, anchors=1,
                                   levels=1, hits=0, size=(16, 24), mode=mode)
     detect |= {"agnostic": False, "limit": machine.candidates}
     labels = [0, *(1 << bit for bit in range(8))]
-    for i, label in enumerate(labels):
+    for i, label in enumerate(labels[::step]):
         tensors["scores0"][label, ::2] = 127 - i
     found = run_all(*detection_program(machine, detect, tensors), Options(iou=0.0)).detections
     assert found is not None and set(found.records["label"].tolist()) == set(labels)
@@ -66,10 +67,19 @@ def test_labels_of_one_bit(arch: str, mode: str) -> None:
 @pytest.mark.parametrize("arch", PRESETS)
 @pytest.mark.parametrize("points", [17, 31])
 def test_many_landmarks(arch: str, points: int) -> None:
-    """As many coordinates as an instruction can name, 63, but for one."""
-    detect, tensors = random_head(np.random.default_rng(points), preset(arch), points=points,
-                                  levels=2, hits=0.3, size=(32, 32))
-    run_all(*detection_program(preset(arch), detect, tensors))
+    """As many coordinates as an instruction can name, 63, but for one; and zeroes up to the row."""
+    machine = preset(arch)
+    detect, tensors = random_head(np.random.default_rng(points), machine, points=points,
+                                  levels=2, hits=1.0, size=(32, 32))
+    program, inputs = detection_program(machine, detect | {"iou": 1.0}, tensors)
+    found = run_all(program, inputs).detections
+    assert found is not None and len(found.records) == detect["limit"]  # so all rows are written
+    words = (1 + detect["limit"] * (1 + detect["rows"])) * machine.row_words
+    rows = {"name": "rows", "shape": [machine.lanes, 1, words], "scale": 1.0, "zero_point": 0,
+            "offset": program.header["detect"]["output"], "blocks": 1,
+            "lane_of": list(range(machine.lanes))}
+    raw = Program(machine, program.code, program.header | {"outputs": [rows]})
+    same_as_simulator(board(machine), raw, inputs)
 
 
 SIZES: dict[str, Callable[[Rng], Any]] = {
