@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from assembler import Assembler, mac_words, params, random_params, tap_words
+from devices import same_as_simulator
 from heads import random_head
 from hostile import joined
 from programs import detection_program, random_inputs, random_program
@@ -17,12 +18,14 @@ from falconet.isa import (
     Mac,
     Mark,
     Program,
+    Scan,
     Segment,
     Store,
     Suppress,
     Window,
     preset,
 )
+from falconet_hw.scratchpad import bank_of
 from falconet_sim.compare import compare_rtl
 from falconet_sim.rtl import RtlDevice
 
@@ -196,3 +199,40 @@ def test_mark_of_all_records_ends(device: RtlDevice) -> None:
     device.wait()
     assert device.read("RETIRED_DETECT") == 3
     assert device.read("BUSY_DETECT") > 4 * TINY.candidates
+
+
+def test_many_instructions_under_way(device: RtlDevice) -> None:
+    """MAC writes one bank in every cycle, so that results of many instructions wait for it."""
+    rng, lanes, asm = np.random.default_rng(7), TINY.lanes, Assembler(TINY, serial=False)
+    at, out = asm.input("x", 8), asm.output("y", 56)
+    asm.add(Load(segment=Segment.INPUT, offset=at, run=8))
+    pars = [random_params(rng, TINY, 74 * 74.0)]
+    asm.constant(mac_words(TINY, rng.integers(-127, 128, (1, 1, 1, 1, lanes, lanes)), pars),
+                 Dst.WEIGHTS)
+    asm.constant(tap_words(TINY, rng.integers(-127, 128, (1, 1, TINY.taps, lanes)), pars),
+                 Dst.VECTOR)
+    bank = [a for a in range(64, 4096) if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
+    image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128}
+    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_load=3, **image))
+    for address in bank[:56]:
+        asm.add(Window(n_b=1, n_x=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
+                       wait_load=3, **image))
+    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=56, **image))
+    for i, address in enumerate(bank[:56]):
+        asm.add(Store(segment=Segment.OUTPUT, offset=out + i * lanes, base=address, run=1,
+                      wait_mac=2, wait_vec=56))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
+    assert 4000 < device.read("BUSY_VEC") < 7000 < device.read("CYCLES")
+
+
+def test_columns_of_12_bits(device: RtlDevice) -> None:
+    """A head of 3,000 columns, of which scores and boxes are the same words."""
+    rng = np.random.default_rng(8)
+    detect, tensors = random_head(rng, TINY, classes=1, anchors=1, levels=1, hits=0.3,
+                                  size=(8, 8 * 3000))
+    detect["levels"][0] |= {"stride": [8, 8], "clip": [-32768, 32767] * 2}
+    program, inputs = detection_program(TINY, detect, tensors)
+    scan = next(ins for ins in program.instructions() if isinstance(ins, Scan))
+    assert scan.score_base == scan.box_base
+    same_as_simulator(device, program, inputs)
