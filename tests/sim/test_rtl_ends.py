@@ -215,7 +215,7 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
     image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128}
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_load=3, **image))
     for address in bank[:56]:
-        asm.add(Window(n_b=1, n_x=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
+        asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
                        wait_load=3, **image))
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=56, **image))
     for i, address in enumerate(bank[:56]):
@@ -223,16 +223,22 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
                       wait_mac=2, wait_vec=56))
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
-    assert 4000 < device.read("BUSY_VEC") < 7000 < device.read("CYCLES")
+    result = device.run(random_inputs(program))
+    assert result.trace is not None
+    of = [i for i, ins in enumerate(program.instructions()) if isinstance(ins, Window)]
+    begin, end = (np.asarray(t, np.int64)[of] for t in (result.trace.start, result.trace.retire))
+    under_way = max(int((begin < t).sum() - (end < t).sum()) for t in begin)
+    assert under_way > 32
+    assert result.busy["VEC"] == end.max() - begin.min()
 
 
 def test_columns_of_12_bits(device: RtlDevice) -> None:
-    """A head of 3,000 columns, of which scores and boxes are the same words."""
+    """A head of 3,000 columns, of which scores, boxes and objectness are the same words."""
     rng = np.random.default_rng(8)
     detect, tensors = random_head(rng, TINY, classes=1, anchors=1, levels=1, hits=0.3,
-                                  size=(8, 8 * 3000))
+                                  objectness=True, size=(8, 8 * 3000))
     detect["levels"][0] |= {"stride": [8, 8], "clip": [-32768, 32767] * 2}
     program, inputs = detection_program(TINY, detect, tensors)
     scan = next(ins for ins in program.instructions() if isinstance(ins, Scan))
-    assert scan.score_base == scan.box_base
+    assert scan.score_base == scan.box_base == scan.obj_base
     same_as_simulator(device, program, inputs)
