@@ -204,7 +204,7 @@ def test_mark_of_all_records_ends(device: RtlDevice) -> None:
 def test_many_instructions_under_way(device: RtlDevice) -> None:
     """MAC writes one bank in every cycle, so that results of many instructions wait for it."""
     rng, lanes, asm = np.random.default_rng(7), TINY.lanes, Assembler(TINY, serial=False)
-    at, out = asm.input("x", 8), asm.output("y", 56)
+    at, out = asm.input("x", 8), asm.output("y", 96)
     asm.add(Load(segment=Segment.INPUT, offset=at, run=8))
     pars = [random_params(rng, TINY, 74 * 74.0)]
     asm.constant(mac_words(TINY, rng.integers(-127, 128, (1, 1, 1, 1, lanes, lanes)), pars),
@@ -214,13 +214,13 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
     bank = [a for a in range(64, 4096) if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
     image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128}
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_load=3, **image))
-    for address in bank[:56]:
+    for address in bank[:96]:
         asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
                        wait_load=3, **image))
-    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=56, **image))
-    for i, address in enumerate(bank[:56]):
+    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=96, **image))
+    for i, address in enumerate(bank[:96]):
         asm.add(Store(segment=Segment.OUTPUT, offset=out + i * lanes, base=address, run=1,
-                      wait_mac=2, wait_vec=56))
+                      wait_mac=2, wait_vec=96))
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
     result = device.run(random_inputs(program))
@@ -228,7 +228,7 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
     of = [i for i, ins in enumerate(program.instructions()) if isinstance(ins, Window)]
     begin, end = (np.asarray(t, np.int64)[of] for t in (result.trace.start, result.trace.retire))
     under_way = max(int((begin < t).sum() - (end < t).sum()) for t in begin)
-    assert under_way > 32
+    assert under_way > 64
     assert result.busy["VEC"] == end.max() - begin.min()
 
 
