@@ -70,5 +70,5 @@ PROOFS = [
                 Mutant("count = Signal(", "self.depth + 1", "self.depth"),
         },
     )
-    for depth in (16, 32)
+    for depth in (16, 32, 64)
 ]
