@@ -152,12 +152,12 @@ def test_long_steps_in_a_large_ring(device: RtlDevice, kind: type[Instruction], 
     at, out = asm.input("x", REGION), asm.output("y", 4)
     asm.add(Load(segment=Segment.INPUT, offset=at, run=REGION))
     pars = [random_params(rng, TINY, 74 * 74 * 2.0)]
-    weights = rng.integers(-127, 128, (1, 4, TINY.taps, lanes))
     if kind is Mac:
         dense = rng.integers(-127, 128, (1, 4, 1, 1, lanes, lanes))
         asm.constant(mac_words(TINY, dense, pars), Dst.WEIGHTS)
         more = {"n_ob": 1, "n_ib": 1}
     else:
+        weights = rng.integers(-127, 128, (1, 4, TINY.taps, lanes))
         asm.constant(tap_words(TINY, weights, pars), Dst.VECTOR)
         more = {"n_b": 1, "fresh": 1 << TINY.taps - 1, "every": 1, "w_k_step": 1}
     asm.add(kind(**{f"n_{axis}": 4, f"in_{axis}_step": 20_000, "in_ring": 65_535, "in_h": 1,
@@ -211,7 +211,8 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
                  Dst.WEIGHTS)
     asm.constant(tap_words(TINY, rng.integers(-127, 128, (1, 1, TINY.taps, lanes)), pars),
                  Dst.VECTOR)
-    bank = [a for a in range(64, 4096) if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
+    bank = [a for a in range(64, TINY.scratchpad_words)
+            if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
     image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128}
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_load=3, **image))
     for address in bank[:96]:

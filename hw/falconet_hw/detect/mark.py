@@ -85,7 +85,7 @@ class Mark(Component):
         at = Signal(16, reset_less=True)
         word = Signal(8 * lanes, reset_less=True)
         lane = Signal(exact_log2(lanes), reset_less=True)
-        slot = Signal(6, reset_less=True)  # the values, and what fills the last row up
+        slot = Signal.like(mark.n_values, name="slot", reset_less=True)  # then the rest of the row
         second, values = Signal(reset_less=True), Signal()
         read, found, transfer, final = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
