@@ -191,6 +191,7 @@ def _use(arch: Arch, library: Path) -> None:
         if vars(module).get("machine_library") is usual:
             module.machine_library = machine_library  # type: ignore[attr-defined]
     board.__init__, board._run = impatient, bounded  # type: ignore[method-assign]
+    devices.board.cache_clear()  # whoever forked us may have made some
     _remember_runs(GoldenDevice)
     _remember_runs(IssDevice)
 

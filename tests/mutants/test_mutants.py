@@ -14,6 +14,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import devices
 import judge
 import schemata
 from equal import equal, equal_from_reset
@@ -197,7 +198,8 @@ def test_planted_mutants_are_killed() -> None:
 ])
 def test_the_machines_of_all_tests_have_the_mutants(tmp_path: Path, file: str, only: str,
                                                     component: str) -> None:
-    """However a test makes its board."""
+    """However a test makes its board, and whatever boards there are already."""
+    devices.board(TINY)
     told, number = tmp_path / "told", list(PLANTED).index(component) + 1
 
     def found(number: int, verdict: judge.Verdict) -> None:
