@@ -13,7 +13,10 @@ from amaranth.utils import ceil_log2
 from falconet.isa import INSTRUCTION_BITS, Arch, End, Engine, instruction_classes
 from falconet_hw.layout import instruction_layout
 
-__all__ = ["Dispatch", "EngineQueue", "illegal_field", "waits_met"]
+__all__ = ["HELD", "Dispatch", "EngineQueue", "illegal_field", "waits_met"]
+
+HELD = 80
+"""Instructions that an engine may have under way."""
 
 
 def waits_met(word: Value, retired: Sequence[Value]) -> Value:
@@ -191,7 +194,9 @@ class Dispatch(Component):
             accepts.append(accept)
             routes.append(route)
 
-            under_way = Signal(8, name=f"under_way_{e.name.lower()}")  # depth 64 and a few more
+            under_way = Signal(
+                range(self.arch.queue_depth + HELD + 1), name=f"under_way_{e.name.lower()}"
+            )
             m.d.sync += under_way.eq(
                 under_way + (accept & self.instr.valid) - self.retire[e]
             )

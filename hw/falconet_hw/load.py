@@ -92,8 +92,8 @@ class LoadEngine(Component):
         arch = self.arch
         ddr = data.StructLayout({"segment": 2, "beats": 17})
         m.submodules.requests = requests = BoxWalker(32, ddr)
-        m.submodules.ahead = ahead = Fifo(Box(16, WindowRow()), depth=_AHEAD)
-        m.submodules.rows = rows = BoxWalker(16, WindowRow())
+        m.submodules.ahead = ahead = Fifo(Box(16, WindowRow(arch)), depth=_AHEAD)
+        m.submodules.rows = rows = BoxWalker(16, WindowRow(arch))
         m.submodules.splitter = splitter = BurstSplitter(arch=arch)
         m.submodules.port0 = port0 = LoadPort(arch=arch)
         m.submodules.port1 = port1 = LoadPort(arch=arch)

@@ -11,6 +11,7 @@ from amaranth.utils import exact_log2
 
 from falconet.isa import Arch
 from falconet_hw.box import BoxRun
+from falconet_hw.credits import Credits
 from falconet_hw.delay import delay
 from falconet_hw.fifo import Fifo, RegisterSlice
 from falconet_hw.load_port import Word
@@ -18,7 +19,6 @@ from falconet_hw.load_port import Word
 __all__ = ["LoadWord", "WindowRow", "Windows"]
 
 _DEPTH = 16
-_IN_FLIGHT = 5  # words that may still come once the level is seen
 
 
 class WindowRow(data.StructLayout):
@@ -27,9 +27,10 @@ class WindowRow(data.StructLayout):
     ``image`` = 0: the words themselves (``step`` = lanes, ``pad_left`` = 0).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arch: Arch) -> None:
         super().__init__({
-            "dst": 3, "n": 16, "image": 1, "step": 5, "pad_left": 6, "pad": 8, "row_bytes": 16,
+            "dst": 3, "n": 16, "image": 1, "step": range(arch.lanes + 1), "pad_left": 6,
+            "pad": 8, "row_bytes": 16,
         })
 
 
@@ -53,17 +54,17 @@ class Windows(Component):
 
     Members
     -------
-    rows: In(stream.Signature(BoxRun(16, WindowRow())))
+    rows: In(stream.Signature(BoxRun(16, WindowRow(arch))))
     words: In(stream.Signature(Word(arch)))
     out: Out(stream.Signature(LoadWord(arch)))
     stop: In(1)
-        Begin no new word.
+        Begin no new word; from a register.
     """
 
     def __init__(self, *, arch: Arch) -> None:
         self.arch = arch
         super().__init__({
-            "rows": In(stream.Signature(BoxRun(16, WindowRow()))),
+            "rows": In(stream.Signature(BoxRun(16, WindowRow(arch)))),
             "words": In(stream.Signature(Word(arch))),
             "out": Out(stream.Signature(LoadWord(arch))),
             "stop": In(1),
@@ -77,10 +78,10 @@ class Windows(Component):
         connect(m, flipped(self.rows), ahead.i)
         row = ahead.o.payload.common
 
-        active, draining, ended, final, room = (
-            Signal(name=n) for n in ("active", "draining", "ended", "final", "room")
+        active, draining, ended, final = (
+            Signal(name=n) for n in ("active", "draining", "ended", "final")
         )
-        now = Signal(WindowRow(), reset_less=True)
+        now = Signal(WindowRow(self.arch), reset_less=True)
         last = Signal(reset_less=True)
         addr = Signal(16, reset_less=True)
         left = Signal(16, reset_less=True)
@@ -94,8 +95,12 @@ class Windows(Component):
         outside = Signal()  # no word is needed: before the run's begin, or after its end
         move_on = Signal(reset_less=True)  # the next window ends in the next word
         moved = Signal(bits)
+        m.submodules.credits = credits = Credits(depth=_DEPTH)
         m.d.comb += [
-            emit.eq(active & ~draining & room & (outside | self.words.valid)),
+            credits.take.eq(emit), credits.give.eq(self.out.valid & self.out.ready),
+            emit.eq(
+                active & ~draining & credits.room & ~self.stop & (outside | self.words.valid)
+            ),
             moved.eq(phase + now.step),
             take.eq(draining | (emit & ~outside & move_on)),
             self.words.ready.eq(take),
@@ -106,7 +111,6 @@ class Windows(Component):
             ahead.o.ready.eq(~active | done),
         ]
         first_phase = ~row.pad_left[:bits]
-        m.d.sync += room.eq((queue.level < _DEPTH - _IN_FLIGHT) & ~self.stop)
 
         with m.If(take & self.words.valid):
             m.d.sync += kept.eq(self.words.payload.data)

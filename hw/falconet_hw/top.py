@@ -220,7 +220,6 @@ class Falconet(Component):
         with m.If(load.load_valid):
             m.d.comb += [
                 trace.load_valid.eq(1), trace.load_dst.eq(load.load.dst),
-                trace.load_addr.eq(load.load.addr), trace.load_data.eq(load.load.data),
             ]
         for e, engine in engines.items():
             m.d.comb += [trace.start[e].eq(engine.start), trace.retire[e].eq(engine.retire)]

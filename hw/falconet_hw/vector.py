@@ -85,9 +85,7 @@ class VectorWeights(wiring.Component):
             memory = Memory(shape=width, depth=arch.vector_words, init=[])
             m.submodules[f"column{j}"] = memory
             wp, rp = memory.write_port(), memory.read_port()
-            enable = delay(
-                m, hit & (self.load.addr[:n_column] == j), 1, name=f"w_en{j}", reset=True
-            )
+            enable = delay(m, hit & (self.load.addr[:n_column] == j), 1, name=f"w_en{j}")
             m.d.comb += [
                 wp.addr.eq(w_addr), wp.data.eq(w_data), wp.en.eq(enable),
                 rp.addr.eq(self.addr), rp.en.eq(1),

@@ -81,7 +81,7 @@ class WeightMemory(wiring.Component):
                 m.submodules[f"memory{s}_{j}"] = memory
                 wp, rp = memory.write_port(), memory.read_port()
                 upper, part = divmod(s, 2)
-                enable = delay(m, hit & (row == 2 * j + upper), 1, name=f"w_en{s}_{j}", reset=True)
+                enable = delay(m, hit & (row == 2 * j + upper), 1, name=f"w_en{s}_{j}")
                 m.d.comb += [
                     wp.en.eq(enable), wp.addr.eq(w_addr),
                     wp.data.eq(w_data.word_select(part, half)),

@@ -7,8 +7,20 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from falconet.isa import Engine, Field, Instruction, Load, Store, instruction_classes, preset
-from falconet_hw.dispatch import Dispatch
+from falconet.isa import (
+    PRESETS,
+    Engine,
+    Field,
+    Instruction,
+    Load,
+    Store,
+    instruction_classes,
+    preset,
+)
+from falconet_hw.dispatch import HELD, Dispatch
+from falconet_hw.formal.inside import Inside
+from falconet_hw.mac_engine import MacEngine
+from falconet_hw.vector_engine import VectorEngine
 
 ARCH = preset("tiny")
 CLASSES = [c for c in instruction_classes() if c.engine is not None]
@@ -171,3 +183,11 @@ def test_queue_fills_to_its_depth_and_halt_withdraws() -> None:
     sim.add_clock(1e-8)
     sim.add_testbench(bench)
     sim.run()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_engines_hold_no_more_than_dispatch_counts(name: str) -> None:
+    """An instruction has a place among the results, or is before them."""
+    for engine, before in ((MacEngine, "steps"), (VectorEngine, "tokens")):
+        inside = Inside(engine(arch=PRESETS[name]))
+        assert inside["n_results"] + inside[before].depth <= HELD

@@ -25,7 +25,7 @@ import judge  # noqa: E402
 import schemata  # noqa: E402
 from equal import equal, equal_from_reset  # noqa: E402
 from judge import Verdict  # noqa: E402
-from mutations import HARDWARE, Mutant, draw, mutants  # noqa: E402
+from mutations import Mutant, draw, mutants  # noqa: E402
 from netlist import Module  # noqa: E402
 from proofs import broken_proof  # noqa: E402
 
@@ -78,11 +78,6 @@ def set_aside(modules: list[Module], todo: list[Mutant], results: Results,
                 results.add(m, EQUAL)
 
 
-def source_line(m: Mutant) -> str:
-    file, _, line = m.first.place.rpartition(":")
-    return (HARDWARE / file).read_text().splitlines()[int(line) - 1].strip()
-
-
 def table(rows: list[dict[str, str]]) -> str:
     heads = list(rows[0])
     lines = [heads, ["---"] * len(heads), *(list(r.values()) for r in rows)]
@@ -116,7 +111,7 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
     survivors = [{
         "place": f"`{m.first.place}`",
         "of": f"`{m.first.module.removeprefix('machine.') or 'machine'}`",
-        "source": f"`{source_line(m).replace('|', chr(92) + '|')}`",
+        "source": f"`{m.source.replace('|', chr(92) + '|')}`",
         "mutant": m.first.what.replace("|", "\\|"),
         "why it lives": reasons[m.key]["why"] if m.key in reasons else "not explained",
         "seen by": "nobody" if m.key in reasons and reasons[m.key]["same"] else "no test",

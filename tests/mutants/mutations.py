@@ -89,6 +89,12 @@ class Mutant:
         return self.first.site
 
     @property
+    def source(self) -> str:
+        """The line that makes it."""
+        file, _, line = self.first.place.rpartition(":")
+        return (HARDWARE / file).read_text().splitlines()[int(line) - 1].strip()
+
+    @property
     def identity(self) -> tuple[object, ...]:
         """Equal for the same fault of the source in another netlist."""
         return self.first.alike, self.rank

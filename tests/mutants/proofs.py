@@ -15,7 +15,11 @@ __all__ = ["broken_proof"]
 
 
 def broken_proof(m: Mutant) -> str:
-    """The name of a proof with a counterexample from reset, or nothing."""
+    """The name of a proof that fails, as the test-suite runs it or further from reset; or nothing.
+
+    An induction may fail from a state that is never reached: ask only of mutants that are not
+    proved equal.
+    """
     for proof in PROOFS.values():
         if str(Path(str(proof.module.__file__)).relative_to(HARDWARE)) != m.first.component:
             continue
@@ -24,6 +28,6 @@ def broken_proof(m: Mutant) -> str:
             if twin.identity == m.identity:
                 netlist = write(schemata.apply(modules, [(1, twin)], constant=1))
                 if not prove_netlist(netlist, f"{proof.name}_netlist_mutant", steps=proof.steps,
-                                     induction=0):
+                                     induction=proof.induction):
                     return proof.name
     return ""

@@ -130,11 +130,14 @@ def test_what_no_reachable_state_tells_apart() -> None:
 
 
 def test_proofs_meet_mutants() -> None:
-    """A fault in what a proof is about, and one beside it."""
+    """A fault in what a proof is about, one beside it, one that takes 2^31 cycles to show."""
     every = mutants(schemata.machine(TINY))
     by = {(m.first.component, m.first.what): m for m in every}
     assert broken_proof(by["burst.py", "or: is now and"]).startswith("bursts_")
     assert broken_proof(by["fetch.py", "sub: is now add"]) == ""
+    (last_bit,) = [m for m in every if m.first.what == "add: result a bit narrower"
+                   and m.first.component == "control.py" and "self.cycles.eq" in m.source]
+    assert broken_proof(last_bit) == "counters"
 
 
 def test_a_mutant_that_is_not_chosen_changes_nothing(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class CoordinateUnit(Component):
         most6 = reg(signed(18), Mux(extent5, 0xFFFF, Cat((~p5[-1]).replicate(17), p5[-1])), "most6")
         term = Mux(over6, most6, p6)
         half6, minus6 = delay(m, Cat(step.half, step.minus), 6, name="kind")
-        term7 = reg(signed(18), Mux(half6, term >> 1, term) ^ minus6.replicate(18), "term7")
+        term7 = reg(signed(18), Mux(half6, term[1:], term) ^ minus6.replicate(18), "term7")
         minus7 = reg(1, minus6, "minus7")
 
         first7 = delay(m, step.first, 7, name="first")

@@ -91,10 +91,10 @@ class Suppress(wiring.Component):
         chain = Signal(_DEPTH)
         m.d.comb += port.read_row.eq(row)
         m.d.sync += chain.eq(Mux(flush, 0, Cat(reading, chain)))
-        with m.If(reading):
-            m.d.sync += [row.eq(row + 1), reading.eq(row + 1 != end)]
-        with m.If(again):
-            m.d.sync += [row.eq(at + 1), reading.eq(at + 1 != end)]
+        following = Signal.like(kept)
+        m.d.comb += following.eq(Mux(again, at, row) + 1)
+        with m.If(reading | again):
+            m.d.sync += [row.eq(following), reading.eq(following != end)]
 
         later = Signal()  # there is a reference: it is not the first pass
         # Deciding: record, hit and valid belong together.

@@ -10,6 +10,7 @@ from falconet_hw.formal import (
     output,
     overlap,
     packing,
+    topk,
     window,
 )
 from falconet_hw.formal.proof import Mutant, Proof
@@ -18,7 +19,9 @@ __all__ = ["PROOFS", "Mutant", "Proof"]
 
 PROOFS: dict[str, Proof] = {
     proof.name: proof
-    for module in (axi, burst, window, control, dispatch, packing, output, fifo, credits, overlap)
+    for module in (
+        axi, burst, window, control, dispatch, packing, output, fifo, credits, topk, overlap,
+    )
     for proof in module.PROOFS
 }
 """By name, in the order of docs/formal.md."""

@@ -1,4 +1,4 @@
-"""The machine is reset, and an error told, only while nothing is on the buses."""
+"""The machine is reset, and an error told, only while nothing is on the buses; its counters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from amaranth import Module, Mux, Signal
 from amaranth.hdl import Assert
 from amaranth.lib.wiring import Component, In
 
-from falconet.isa import Status
+from falconet.isa import Engine, Status
 from falconet_hw import control
 from falconet_hw.axi import ErrorLayout
 from falconet_hw.formal.inside import Inside
 from falconet_hw.formal.proof import Mutant, Proof
 from falconet_hw.formal.streams import before
 
-__all__ = ["PROOFS", "ControlProof"]
+__all__ = ["PROOFS", "ControlProof", "CountersProof"]
 
 _LATE = 8  # cycles; more than `quiet` can be late
 
@@ -72,6 +72,36 @@ class ControlProof(Component):
         return m
 
 
+class CountersProof(Component):
+    """Each counter is how often its condition was true, modulo 2**32.
+
+    Members
+    -------
+    running : In(1)
+    busy : In(5)
+    """
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        super().__init__({"running": In(1), "busy": In(len(Engine))})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.d.comb += [dut.running.eq(self.running), dut.busy.eq(self.busy)]
+        busy = before(m, self.busy, "busy")
+        for name, found, counts in (
+            ("cycles", dut.cycles, self.running),
+            *((f"busy{e}", found, self.running & busy[e])
+              for e, found in enumerate(dut.busy_cycles)),
+        ):
+            expected = Signal(32, name=f"expected_{name}")
+            with m.If(counts):
+                m.d.sync += expected.eq(expected + 1)
+            m.d.comb += Assert(found == expected)
+        return m
+
+
 PROOFS = [
     Proof(
         "control", control, "`control.MachineControl`",
@@ -91,6 +121,21 @@ PROOFS = [
                 Mutant("failed.eq(1), done.eq(0)", "done.eq(0)", "error.eq(1)"),
             "clears at the end of a program":
                 Mutant("done.eq(1), busy.eq(0)", "done.eq(1)", "self.clear.eq(1)"),
+        },
+    ),
+    Proof(
+        "counters", control, "`control.Counters`",
+        "CYCLES counts while `running`, BUSY of each engine while it was `busy` a cycle before, "
+        "modulo 2^32", "the machine's", "nothing",
+        lambda module: CountersProof(module.Counters()), 6, 1,
+        {
+            "always": Mutant("self.cycles.eq(", "self.cycles + self.running", "self.cycles + 1"),
+            "never": Mutant("self.cycles.eq(", "self.cycles + self.running", "self.cycles"),
+            "only the odd": Mutant("self.cycles.eq(", "+ self.running", "| self.running"),
+            "busy before it runs": Mutant("*(c.eq(", "self.running & ", ""),
+            "busy or not": Mutant("*(c.eq(", " & busy[e]", ""),
+            "of another engine": Mutant("*(c.eq(", "busy[e]", "busy[e - 1]"),
+            "a cycle early": Mutant("*(c.eq(", "busy[e]", "self.busy[e]"),
         },
     ),
 ]

@@ -129,11 +129,9 @@ class DispatchProof(Component):
     word, valid : In
         They stay until taken, as those of any stream.
     ready, retire : In(5)
-        An engine retires only what it holds, at most one a cycle, and holds at most 127.
+        An engine retires only what it holds, at most one a cycle, and holds at most HELD.
     halt : In(1)
     """
-
-    HELD = 127
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
@@ -187,7 +185,7 @@ class DispatchProof(Component):
             empty.append((waiting == 0) & (flying == 0))
             out = dut.engines[e]
             m.d.comb += [
-                Assume(~self.retire[e] | (flying != 0)), Assume(flying <= self.HELD),
+                Assume(~self.retire[e] | (flying != 0)), Assume(flying <= dispatch.HELD),
                 waiting.eq(queue["tail"] - queue["head"]),
                 Assert(~enter | (mine & take & (port.i.payload == self.word))),
                 Assert((out.valid == port.o.valid) & (port.o.ready == self.ready[e])),
@@ -264,7 +262,7 @@ _DISPATCH_MUTANTS = {
     "the retired of another engine":
         Mutant("self.retired[e].eq(", "+ self.retire[e]", "+ self.retire[0]"),
     "under way not lowered": Mutant("under_way + (accept", " - self.retire[e]", ""),
-    "under way in one bit": Mutant("under_way = Signal(8", "Signal(8", "Signal(1"),
+    "under way in one bit": Mutant("queue_depth + HELD", "self.arch.queue_depth + HELD + 1", "2"),
     "idle with an instruction at the input":
         Mutant("self.idle.eq(", " & ~self.instr.valid", ""),
     "the index of the one before":
@@ -298,7 +296,8 @@ PROOFS = [
         "of being seen if there is room; what has retired and what is under way is counted right, "
         "and neither count passes its end; idle means nothing under way",
         "the machine's, queues of 8",
-        "the input stays until taken; an engine retires only what it holds, and holds at most 127",
+        "the input stays until taken; an engine retires only what it holds, and holds at most "
+        f"{dispatch.HELD}",
         _dispatch(8), 9, 1, _DISPATCH_MUTANTS, small=_dispatch(2),
     ),
 ]
