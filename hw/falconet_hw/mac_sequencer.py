@@ -149,7 +149,7 @@ class MacSequencer(wiring.Component):
 
         # The constants change with an instruction's first parameters, one stage before the end.
         made = param | product
-        valid = delay(m, made, self.LATENCY - 1, name="made", reset=True)
+        valid = delay(m, made, self.LATENCY - 1, name="made")  # reset lasts longer
         is_param = delay(m, params, self.LATENCY - 1, name="is_param")
         constants = data.StructLayout({n: fields[n] for n in ("pad", "zp", "lo", "hi", "table")})
         held = Signal(constants, name="constants", reset_less=True)
@@ -159,7 +159,7 @@ class MacSequencer(wiring.Component):
         last = nest.last("ib", "kx", "ky", "x", "y", "ob")
         step = self.step
         m.d.comb += [
-            self.valid.eq(delay(m, valid, 1, name="valid", reset=True)),
+            self.valid.eq(delay(m, valid, 1, name="valid")),
             step.addr.eq(view.addr),
             step.param.eq(delay(m, is_param, 1, name="param")),
             step.read.eq(~step.param & ~view.outside),

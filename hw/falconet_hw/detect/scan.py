@@ -92,7 +92,9 @@ class Scan(Component):
             finder.q_min.eq(q_min),
             decoder.score_min.eq(score_min),
         ]
-        m.d.sync += self.done.eq(running & idle)
+        done = Signal(reset_less=True)
+        m.d.sync += done.eq(running & idle)
+        m.d.comb += self.done.eq(done)
         with m.If(begin):
             m.d.sync += [
                 running.eq(1), q_min.eq(options.q_min), score_min.eq(options.score_min),
