@@ -10,6 +10,7 @@ from falconet_hw.formal import (
     output,
     overlap,
     packing,
+    registers,
     topk,
     window,
 )
@@ -20,7 +21,8 @@ __all__ = ["PROOFS", "Mutant", "Proof"]
 PROOFS: dict[str, Proof] = {
     proof.name: proof
     for module in (
-        axi, burst, window, control, dispatch, packing, output, fifo, credits, topk, overlap,
+        axi, burst, window, control, registers, dispatch, packing, output, fifo, credits, topk,
+        overlap,
     )
     for proof in module.PROOFS
 }

@@ -55,8 +55,12 @@ class Inside:
 
     def signal(self, name: str) -> Signal:
         """The only one driven here that is called ``name`` in waveforms."""
-        (found,) = [s for s in self.module._driving if s.name == name]
+        (found,) = self.signals(name)
         return found
+
+    def signals(self, name: str) -> list[Signal]:
+        """All of that name, in the order in which they are first driven."""
+        return [s for s in self.module._driving if s.name == name]
 
     def in_state(self, name: str) -> Value:
         """Whether the component's only state machine is in state ``name``."""
