@@ -110,3 +110,33 @@ def test_boxes_of_all_sizes(arch: str, mode: str, sizes: str) -> None:
         options = Options(score=[0.01, 0.2][k % 2], iou=[0.0, 0.25, 0.45, 0.5, 0.03, 0.9][k],
                           sigma=[0.1, 0.5, 2.0][k % 3])
         run_all(*detection_program(machine, detect, tensors), options)
+
+
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("shift", range(1, 32))
+def test_shifts_of_all_sizes(arch: str, shift: int) -> None:
+    """Of sizes, centres and landmarks: products of 32 bits and two signs."""
+    rng = np.random.default_rng(shift)
+    detect, tensors = random_head(rng, preset(arch), points=3, levels=1, hits=0.2, size=(40, 32))
+    level = detect["levels"][0]
+    most = min(32767, (1 << shift) - 1)  # offsets of no more than 65,535
+    for name, least in ("centre", -most), ("mark", -most), ("size", 0):
+        level[name] = rng.integers(least, most + 1, 256).tolist()
+        level[f"{name}_shift"] = shift
+    sizes = rng.integers(1 << 15, 1 << 16, (2, 2)).tolist()
+    level |= {"clip": [-32768, 32767] * 2, "anchors": [[*size, 0, 0] for size in sizes]}
+    found = run_all(*detection_program(preset(arch), detect, tensors)).detections
+    assert found is not None and len(found.records)
+
+
+@pytest.mark.parametrize("arch", PRESETS)
+@pytest.mark.parametrize("corner", [(-32768, 32767), (32767, -32768)])
+def test_landmarks_at_the_ends(arch: str, corner: tuple[int, int]) -> None:
+    """Around the least and the greatest number of a coordinate."""
+    rng = np.random.default_rng(3)
+    detect, tensors = random_head(rng, preset(arch), points=8, levels=1, hits=1.0, size=(40, 32))
+    detect["levels"][0] |= {
+        "stride": [0, 0], "grid": 0, "mark_shift": 1, "clip": [-32768, 32767] * 2,
+        "mark": rng.integers(-40, 41, 256).tolist(), "anchors": [[2, 2, *corner]] * 2,
+    }
+    run_all(*detection_program(preset(arch), detect | {"iou": 1.0}, tensors))
