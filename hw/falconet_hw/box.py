@@ -65,7 +65,9 @@ class BoxWalker(Component):
         outer = Signal(self.width + 1, reset_less=True)
         inner = Signal(self.width + 1, reset_less=True)
         left1, left2 = (Signal(_COUNT, name=n, reset_less=True) for n in ("left1", "left2"))
-        last1, last2, only1 = Signal(), Signal(), Signal()
+        last1, last2, only1 = (
+            Signal(name=n, reset_less=True) for n in ("last1", "last2", "only1")
+        )
         valid, go = Signal(), Signal()
 
         m.d.comb += [

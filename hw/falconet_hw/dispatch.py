@@ -161,7 +161,7 @@ class Dispatch(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         opcode = data.View(instruction_layout(End), self.instr.payload).opcode
-        seen, illegal, pass_on = Signal(), Signal(), Signal()
+        seen, illegal, pass_on = Signal(), Signal(reset_less=True), Signal()
         m.d.sync += [
             seen.eq(self.instr.valid & ~self.instr.ready),
             illegal.eq(illegal_field(self.instr.payload)),

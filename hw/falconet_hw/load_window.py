@@ -78,21 +78,20 @@ class Windows(Component):
         connect(m, flipped(self.rows), ahead.i)
         row = ahead.o.payload.common
 
-        active, draining, ended, final = (
-            Signal(name=n) for n in ("active", "draining", "ended", "final")
-        )
+        active, draining = Signal(), Signal()
+        ended, final = Signal(reset_less=True), Signal(reset_less=True)
         now = Signal(WindowRow(self.arch), reset_less=True)
         last = Signal(reset_less=True)
         addr = Signal(16, reset_less=True)
         left = Signal(16, reset_less=True)
-        before = Signal(6 - bits + 1)  # words of pad still to pass before the run's first
+        before = Signal(6 - bits + 1, reset_less=True)  # words of pad before the run's first
         phase = Signal(bits, reset_less=True)  # the window begins at byte phase + 1 of `kept`
         lead = Signal(6, reset_less=True)  # bytes of this window before the row's begin
         rest = Signal(17, reset_less=True)  # bytes from this window's begin to the row's end
         kept = Signal(8 * lanes, reset_less=True)
 
         emit, take, done = Signal(), Signal(), Signal()
-        outside = Signal()  # no word is needed: before the run's begin, or after its end
+        outside = Signal(reset_less=True)  # no word is needed: before the run or after it
         move_on = Signal(reset_less=True)  # the next window ends in the next word
         moved = Signal(bits)
         m.submodules.credits = credits = Credits(depth=_DEPTH)

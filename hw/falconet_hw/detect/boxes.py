@@ -120,7 +120,7 @@ class BoxDecoder(Component):
         ]
         made = Signal(RecordLayout(), reset_less=True)
         record = Signal(RecordLayout(), reset_less=True)
-        full, keep = Signal(), Signal()
+        full, keep = Signal(), Signal(reset_less=True)
         for at, names in (_X, ("x1", "x2")), (_Y, ("y1", "y2")):
             with m.If(came & (late == Mux(scan.form, at + 1, at + 2))):
                 m.d.sync += made[names[0]].eq(unit.o_value)

@@ -97,7 +97,9 @@ class DetectEngine(Component):
         word = Signal(INSTRUCTION_BITS, reset_less=True)
         instr = data.View(instruction_layout(ScanInstruction), word)
         blocks = {ScanInstruction: scan, SuppressInstruction: suppress, MarkInstruction: mark}
-        mine = {cls: Signal(name=f"is_{cls.mnemonic.lower()}") for cls in blocks}
+        mine = {
+            cls: Signal(name=f"is_{cls.mnemonic.lower()}", reset_less=True) for cls in blocks
+        }
         is_scan, is_suppress, is_mark = mine.values()
         running, go, done, ended = Signal(), Signal(), Signal(), Signal()
         count = Signal.like(topk.count)

@@ -80,7 +80,7 @@ class BoxFetcher(Component):
         hit = Signal(HitLayout(), reset_less=True)
         anchor, row = Signal(4, reset_less=True), Signal(12, reset_less=True)
         box_row, objectness_row = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        held, split, here = Signal(), Signal(), Signal()
+        held, split, here = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         rest = Signal(signed(13))
         m.d.comb += [
             rest.eq(hit.channel - scan.n_class),

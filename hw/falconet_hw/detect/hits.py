@@ -158,7 +158,7 @@ class HitFinder(Component):
         lanes = self.arch.lanes
         entry = queue.o.payload
         taken = Signal(lanes)
-        picked, more, popped = Signal(), Signal(), Signal()
+        picked, more, popped = Signal(), Signal(reset_less=True), Signal()
         lane = Signal(range(lanes), reset_less=True)
         left = Signal(lanes)
         lowest = Signal(lanes)

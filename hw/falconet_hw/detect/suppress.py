@@ -85,7 +85,8 @@ class Suppress(wiring.Component):
         room = Signal.like(instr.limit, reset_less=True)
 
         # Reading: rows of the pass from `row` on.
-        row, end = Signal(range(arch.candidates), reset_less=True), Signal.like(kept)
+        row = Signal(range(arch.candidates), reset_less=True)
+        end = Signal.like(kept, reset_less=True)
         reading, again, flush = Signal(), Signal(), Signal()
         at = Signal.like(kept, reset_less=True)  # row of the record that is decided next
         chain = Signal(_DEPTH)
@@ -96,7 +97,7 @@ class Suppress(wiring.Component):
         with m.If(reading | again):
             m.d.sync += [row.eq(following), reading.eq(following != end)]
 
-        later = Signal()  # there is a reference: it is not the first pass
+        later = Signal(reset_less=True)  # there is a reference: it is not the first pass
         # Deciding: record, hit and valid belong together.
         record, reference, best = (
             Signal(RecordLayout(), name=name, reset_less=True)
@@ -147,7 +148,7 @@ class Suppress(wiring.Component):
         stays = spared | (arrived & ~hit)
 
         # Keeping: the best one so far in a register, the others in memory.
-        have, wins, last = Signal(), Signal(), Signal()
+        have, wins, last = Signal(reset_less=True), Signal(), Signal()
         write, free = Signal(), Signal.like(kept, reset_less=True)
         write_row = Signal.like(port.write_row, reset_less=True)
         write_data = Signal(RecordLayout(), reset_less=True)
@@ -167,7 +168,7 @@ class Suppress(wiring.Component):
                 m.d.sync += best.eq(record)
 
         m.d.comb += self.table.row.eq(Arch.TABLE_OPTIONS)
-        wait = Signal(range(TABLE_LATENCY + 1))
+        wait = Signal(range(TABLE_LATENCY + 1), reset_less=True)
         with m.FSM(init="IDLE"):
             with m.State("IDLE"):
                 m.d.sync += wait.eq(TABLE_LATENCY)
