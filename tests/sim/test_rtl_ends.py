@@ -15,6 +15,7 @@ from falconet.isa import (
     Elementwise,
     Instruction,
     Load,
+    LoadImage,
     Mac,
     Mark,
     Program,
@@ -201,26 +202,35 @@ def test_mark_of_all_records_ends(device: RtlDevice) -> None:
     assert device.read("BUSY_DETECT") > 4 * TINY.candidates
 
 
-def test_many_instructions_under_way(device: RtlDevice) -> None:
-    """MAC writes one bank in every cycle, so that results of many instructions wait for it."""
-    rng, lanes, asm = np.random.default_rng(7), TINY.lanes, Assembler(TINY, serial=False)
-    at, out = asm.input("x", 8), asm.output("y", 96)
-    asm.add(Load(segment=Segment.INPUT, offset=at, run=8))
+def kept_busy(asm: Assembler, rng: np.random.Generator) -> tuple[dict[str, int], list[int]]:
+    """A MAC writes one bank in every cycle, and so will others; the fields of all, and the bank.
+
+    The results of WINDOWs that write the same bank wait for it.
+    """
+    lanes = TINY.lanes
+    asm.add(Load(segment=Segment.INPUT, offset=asm.input("x", 8), run=8))
     pars = [random_params(rng, TINY, 74 * 74.0)]
     asm.constant(mac_words(TINY, rng.integers(-127, 128, (1, 1, 1, 1, lanes, lanes)), pars),
                  Dst.WEIGHTS)
     asm.constant(tap_words(TINY, rng.integers(-127, 128, (1, 1, TINY.taps, lanes)), pars),
                  Dst.VECTOR)
-    bank = [a for a in range(64, TINY.scratchpad_words)
-            if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
-    image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128}
-    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_load=3, **image))
+    image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128, "wait_load": 3}
+    asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, **image))
+    return image, [a for a in range(64, TINY.scratchpad_words)
+                   if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
+
+
+def test_many_instructions_under_way(device: RtlDevice) -> None:
+    """MAC writes one bank in every cycle, so that results of many instructions wait for it."""
+    asm = Assembler(TINY, serial=False)
+    out = asm.output("y", 96)
+    image, bank = kept_busy(asm, np.random.default_rng(7))
     for address in bank[:96]:
         asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
-                       wait_load=3, **image))
+                       **image))
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=96, **image))
     for i, address in enumerate(bank[:96]):
-        asm.add(Store(segment=Segment.OUTPUT, offset=out + i * lanes, base=address, run=1,
+        asm.add(Store(segment=Segment.OUTPUT, offset=out + i * TINY.lanes, base=address, run=1,
                       wait_mac=2, wait_vec=96))
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
@@ -231,6 +241,29 @@ def test_many_instructions_under_way(device: RtlDevice) -> None:
     under_way = max(int((begin < t).sum() - (end < t).sum()) for t in begin)
     assert under_way >= 64
     assert result.busy["VEC"] == end.max() - begin.min()
+
+
+def test_the_end_waits_for_many_instructions(device: RtlDevice) -> None:
+    """Nothing comes after them, so that the number of those under way falls to 0 at DONE."""
+    asm = Assembler(TINY, serial=False)
+    image, bank = kept_busy(asm, np.random.default_rng(9))
+    for address in bank[:96]:
+        asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
+                       **image))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
+    assert device.read("RETIRED_VEC") == 96
+
+
+def test_rows_of_an_image_of_16_bits(device: RtlDevice) -> None:
+    """65,535 bytes behind as much pad as there can be, of which the first are stored."""
+    asm, n = Assembler(TINY), 40
+    at, out = asm.input("x", 8192), asm.output("y", n)
+    asm.add(LoadImage(segment=Segment.INPUT, offset=at, n_rows=1, row_bytes=65_535, pad_left=63,
+                      pad=7, step=TINY.lanes, n_x=n, row_step=n))
+    asm.add(Store(segment=Segment.OUTPUT, offset=out, run=n))
+    program = asm.program()
+    assert compare_rtl(program, random_inputs(program), device) is None
 
 
 def test_columns_of_12_bits(device: RtlDevice) -> None:
