@@ -40,6 +40,9 @@ WHY = HERE / "survivors.json"
 
 EQUAL = "equal"
 
+FLIPS = ("operator", "signed", "narrow", "result", "constant", "value")
+"""Kinds of faults of operators, widths and constants."""
+
 
 class Results:
     """What is known of each mutant of this netlist: the last line of a file with its key."""
@@ -84,6 +87,10 @@ def table(rows: list[dict[str, str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def kind(m: Mutant) -> str:
+    return m.site[2].partition(" ")[0]
+
+
 def scores(chosen: list[Mutant], results: Results, group: Callable[[Mutant], str], head: str
            ) -> list[dict[str, str]]:
     """A row a group, and one for all: how many met the suite, and how many it killed."""
@@ -106,6 +113,7 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
     by = Counter({name: n for name, n in by.items() if not name.startswith("proof ")})
     total = scores(chosen, results, lambda m: m.first.component, "component")
     all_ = total[-1]
+    flips = scores([m for m in chosen if kind(m) in FLIPS], results, kind, "kind")[-1]
     reasons = json.loads(WHY.read_text()) if WHY.exists() else {}
     living = [m for m in chosen if results.by(m) == ""]
     survivors = [{
@@ -124,11 +132,13 @@ def report(chosen: list[Mutant], results: Results, command: str) -> str:
         f"original and do not count. Of the {met} others the fast suite kills {killed}, "
         f"{killed / met:.1%}: {proofs} of them by a proof alone. {same} of the {met - killed} that "
         "live are the same machine to all who can look, by the arguments in the last table; of "
-        f"the {met - same} that are not, {killed / (met - same):.1%} are killed. The first test "
-        "that failed was in "
+        f"the {met - same} that are not, {killed / (met - same):.1%} are killed. Of the faults of "
+        f"operators, widths and constants ({', '.join(FLIPS)}) {flips['killed']} of "
+        f"{flips['mutants']} are killed, {flips['share']}; the bar for these is 95%. The first "
+        "test that failed was in "
         + ", ".join(f"`{name or 'a crash'}` ({n})" for name, n in by.most_common()) + ".\n\n"
         + table(total) + "\n\n"
-        + table(scores(chosen, results, lambda m: m.site[2].partition(" ")[0], "kind")) + "\n"
+        + table(scores(chosen, results, kind, "kind")) + "\n"
     )
     if survivors:
         text += "\nSurvivors:\n\n" + table(survivors) + "\n"
