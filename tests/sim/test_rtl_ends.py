@@ -202,10 +202,10 @@ def test_mark_of_all_records_ends(device: RtlDevice) -> None:
     assert device.read("BUSY_DETECT") > 4 * TINY.candidates
 
 
-def kept_busy(asm: Assembler, rng: np.random.Generator) -> tuple[dict[str, int], list[int]]:
-    """A MAC writes one bank in every cycle, and so will others; the fields of all, and the bank.
+def kept_busy(asm: Assembler, rng: np.random.Generator, n: int) -> tuple[dict[str, int], list[int]]:
+    """A MAC that writes one bank in every cycle, and ``n`` WINDOWs whose results wait for it.
 
-    The results of WINDOWs that write the same bank wait for it.
+    The fields that all have in common, and the WINDOWs' addresses.
     """
     lanes = TINY.lanes
     asm.add(Load(segment=Segment.INPUT, offset=asm.input("x", 8), run=8))
@@ -216,43 +216,48 @@ def kept_busy(asm: Assembler, rng: np.random.Generator) -> tuple[dict[str, int],
                  Dst.VECTOR)
     image = {"in_h": 1, "in_w": 1, "hi": 127, "lo": -128, "wait_load": 3}
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, **image))
-    return image, [a for a in range(64, TINY.scratchpad_words)
-                   if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)]
+    bank = [a for a in range(64, TINY.scratchpad_words)
+            if bank_of(a, TINY.banks) == bank_of(63, TINY.banks)][:n]
+    for address in bank:
+        asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
+                       **image))
+    return image, bank
+
+
+def times_of_windows(device: RtlDevice, program: Program) -> tuple[np.ndarray, np.ndarray, int]:
+    """Of a run: cycles in which each WINDOW started and retired, and BUSY of their engine."""
+    result = device.run(random_inputs(program))
+    assert result.trace is not None
+    of = [i for i, ins in enumerate(program.instructions()) if isinstance(ins, Window)]
+    begin, end = (np.asarray(t, np.int64)[of] for t in (result.trace.start, result.trace.retire))
+    return begin, end, result.busy["VEC"]
 
 
 def test_many_instructions_under_way(device: RtlDevice) -> None:
     """MAC writes one bank in every cycle, so that results of many instructions wait for it."""
     asm = Assembler(TINY, serial=False)
     out = asm.output("y", 96)
-    image, bank = kept_busy(asm, np.random.default_rng(7))
-    for address in bank[:96]:
-        asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
-                       **image))
+    image, bank = kept_busy(asm, np.random.default_rng(7), 96)
     asm.add(Mac(n_ob=1, n_ib=1, n_x=4000, out_base=63, wait_vec=96, **image))
-    for i, address in enumerate(bank[:96]):
+    for i, address in enumerate(bank):
         asm.add(Store(segment=Segment.OUTPUT, offset=out + i * TINY.lanes, base=address, run=1,
                       wait_mac=2, wait_vec=96))
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
-    result = device.run(random_inputs(program))
-    assert result.trace is not None
-    of = [i for i, ins in enumerate(program.instructions()) if isinstance(ins, Window)]
-    begin, end = (np.asarray(t, np.int64)[of] for t in (result.trace.start, result.trace.retire))
+    begin, end, busy = times_of_windows(device, program)
     under_way = max(int((begin < t).sum() - (end < t).sum()) for t in begin)
     assert under_way >= 64
-    assert result.busy["VEC"] == end.max() - begin.min()
+    assert busy == end.max() - begin.min()
 
 
 def test_the_end_waits_for_many_instructions(device: RtlDevice) -> None:
-    """Nothing comes after them, so that the number of those under way falls to 0 at DONE."""
+    """They are all taken before the MAC ends; nothing comes after them, and DONE when all end."""
     asm = Assembler(TINY, serial=False)
-    image, bank = kept_busy(asm, np.random.default_rng(9))
-    for address in bank[:96]:
-        asm.add(Window(n_b=1, in_base=1, fresh=1 << TINY.taps - 1, every=1, out_base=address,
-                       **image))
+    kept_busy(asm, np.random.default_rng(9), 66)
     program = asm.program()
     assert compare_rtl(program, random_inputs(program), device) is None
-    assert device.read("RETIRED_VEC") == 96
+    begin, end, busy = times_of_windows(device, program)
+    assert busy == end.max() - begin.min()  # BUSY counts up to DONE
 
 
 def test_rows_of_an_image_of_16_bits(device: RtlDevice) -> None:

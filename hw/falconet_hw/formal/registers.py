@@ -8,7 +8,7 @@ from amaranth import Array, Cat, Const, Module, Signal
 from amaranth.hdl import Assert
 from amaranth.lib.wiring import Component, In
 
-from falconet.isa import ISA_VERSION, REGISTERS, preset, register
+from falconet.isa import ISA_VERSION, MAGIC, REGISTERS, preset, register
 from falconet_hw import registers
 from falconet_hw.formal.inside import Inside
 from falconet_hw.formal.proof import Mutant, Proof
@@ -17,7 +17,7 @@ from falconet_hw.formal.streams import assert_steady, before
 __all__ = ["PROOFS", "RegistersProof"]
 
 _ARCH = preset("tiny")
-_IDENTITY = {"ID": 0x464C434E, "ISA_VERSION": ISA_VERSION, "ARCH_HASH": _ARCH.hash}
+_IDENTITY = {"ID": MAGIC, "ISA_VERSION": ISA_VERSION, "ARCH_HASH": _ARCH.hash}
 _EXISTS = {"IRQ_ENABLE": 0x1, "PROGRAM_OFFSET": 0xFFFFFFF8, "PROGRAM_LENGTH": 0xFFFFFFFF} | {
     r.name: 0xFFFFF000 if r.name.endswith("_BASE") else 0xFFFFFF80
     for r in REGISTERS if r.name.endswith(("_BASE", "_SIZE"))
