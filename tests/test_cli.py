@@ -123,8 +123,8 @@ def test_wrong_usage_is_two(command: str, capsys: Capture) -> None:
 def test_missing_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    assert main(["compile", "odd.onnx"]) == 1
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert main(["samples", "new"]) == 1
     assert "run: pip install 'falconet[compile]'" in capsys.readouterr().err
 
 
