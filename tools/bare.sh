@@ -81,13 +81,13 @@ if [ ! -e "$base/.made" ]; then
     rm -rf --one-file-system "$root" "$base"
     debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$log" 2>&1 \
         || { tail -5 "$log" >&2; unable "debootstrap failed; all it said is in $log"; }
+    in_root useradd --create-home user
     borrow
     connect
     { in_root apt-get update -qq && in_root apt-get install -y -qq --no-install-recommends \
         ca-certificates "${packages[@]}"; } >>"$log" 2>&1 \
         || { tail -5 "$log" >&2; unable "apt-get failed; all it said is in $log"; }
     in_root apt-get clean
-    in_root useradd --create-home user
     disconnect
     touch "$root/.made"
     mv "$root" "$base"

@@ -140,8 +140,8 @@ def make_venv() -> None:
                           capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(VENV, ignore_errors=True)
-        refuse(f"{sys.executable} cannot make environments; on Debian or Ubuntu: "
-               "sudo apt-get install python3-venv")
+        reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
+        refuse(f"{sys.executable} cannot make {VENV.name}: {reason}")
 
 
 def torch_version() -> str:
