@@ -125,7 +125,7 @@ def test_missing_package_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert main(["samples", "new"]) == 1
-    assert "run: pip install 'falconet[compile]'" in capsys.readouterr().err
+    assert "run: pip install 'falconet[models]'" in capsys.readouterr().err
 
 
 def test_extras_exist() -> None:
