@@ -134,7 +134,7 @@ def classify(
     if single is None:
         with _class_file(output) as put:
             tally = each(inputs, line, f"classify on the {LABELS[device]}", frames)
-        if not as_json:
+        if tally.seen and not as_json:
             results.print(f"{tally.seen:,} pictures, by {program.header['model']}")
     else:
         record, result = classifier(single)

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from falconet.commands.annotations import Annotations
 from falconet.commands.console import Step, print_json, results
 from falconet.commands.detector import Detector, Nms, Seen, Wishes
 from falconet.commands.inputs import Camera, Frames, Inputs, Paths, Shot, Tally, each
 from falconet.commands.machines import LABELS, DeviceName
-from falconet.commands.outputs import Annotations, Format, Sink, box_sink
+from falconet.commands.outputs import Format, Sink, box_sink
 from falconet.commands.running import (
     Device,
     Json,
@@ -95,7 +96,7 @@ def _many(inputs: Inputs, detector: Detector, device: DeviceName, sinks: Sequenc
 
     with _begun(sinks, detector.labels):
         tally = each(inputs, look, f"detect on the {LABELS[device]}", frames)
-    if not as_json:
+    if tally.seen and not as_json:
         results.print(f"{tally.seen:,} pictures, {boxes:,} found by "
                       f"{detector.program.header['model']}; boxes by the {detector.post.value}")
         for line in detector.devices.proof:

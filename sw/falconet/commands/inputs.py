@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -145,8 +145,10 @@ class Tally:
     left_out: list[str] = field(default_factory=list)
 
     def close(self) -> None:
-        """Refuse if an input could not be read; each has been named."""
+        """Refuse if an input could not be read; of several, each has been named."""
         n = len(self.left_out)
+        if n and self.inputs == 1:
+            raise FalconetError(self.left_out[0])
         if n and not self.seen:
             raise FalconetError("not one picture could be read; see above")
         if n:
@@ -161,22 +163,24 @@ def each(inputs: Inputs, see: Callable[[Shot, Step], None], what: str,
     An input that cannot be read is named on standard error, and the next one is taken; any other
     failure ends it.
     """
-    tally = Tally()
+    tally, named = Tally(), 0
     with working(what) as step:
         for source in inputs.items:
-            shots: Iterator[Any] = source.shots(frames)
-            while (shot := _next(shots, tally, step)) is not None:
+            shots = source.shots(frames)
+            while (shot := _next(shots, tally)) is not None:
                 see(shot, step)
                 tally.seen += 1
                 step.share((tally.inputs + shot.share) / len(inputs.items))
             tally.inputs += 1
+            if len(inputs.items) > 1 and len(tally.left_out) > named:
+                status.print(f"  {tally.left_out[-1]}", markup=False)
+                named += 1
     return tally
 
 
-def _next(shots: Iterator[Shot], tally: Tally, step: Step) -> Shot | None:
+def _next(shots: Iterator[Shot], tally: Tally) -> Shot | None:
     try:
         return next(shots, None)
     except FalconetError as e:
         tally.left_out.append(str(e))
-        status.print(f"  {e}", markup=False)
         return None

@@ -171,6 +171,8 @@ def opencv(use: str) -> Any:
     if find_spec("cv2") is None:
         raise FalconetError(
             f"{use}, OpenCV is needed; run: pip install opencv-python-headless")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # an error here says what failed
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 
     return cv2
