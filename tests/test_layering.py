@@ -22,7 +22,8 @@ LAYERS: dict[str, tuple[str, set[str], set[str] | None]] = {
     "hw": ("hw/falconet_hw", {"falconet.isa", "falconet_hw"},
            {"amaranth", "amaranth_boards", "numpy"}),
     "models": ("models/falconet_models",
-               {"falconet.isa", "falconet.runtime.photographs", "falconet_models"}, None),
+               {"falconet.isa", "falconet.compiler", "falconet.runtime.photographs",
+                "falconet_models"}, None),
     "sim": ("sim/falconet_sim",
             {"falconet.isa", "falconet.runtime", "falconet_hw", "falconet_sim"}, None),
 }

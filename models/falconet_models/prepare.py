@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto, version_converter
+from onnx import TensorProto
 
+from falconet.compiler.importer.opset import normalise
 from falconet.isa import FalconetError
 
 __all__ = ["load_float", "read_model", "session"]
@@ -85,7 +86,7 @@ def _check(model: onnx.ModelProto, name: str) -> None:
 
 
 def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelProto:
-    """A copy of the model in opset 17: constants and batch norm folded, shapes inferred.
+    """A copy of the model in opset 17 or newer: constants and batch norm folded, shapes inferred.
 
     Parameters
     ----------
@@ -100,10 +101,8 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
     name = name or f"model '{model.graph.name}'"
     model, _ = read_model(model)
     _check(model, name)
+    model = normalise(model, OPSET)
     try:
-        opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-        if opset != OPSET:
-            model = version_converter.convert_version(model, OPSET)
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, "model.onnx"))
             options = ort.SessionOptions()
@@ -114,11 +113,16 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             simple = onnx.load(path)
-        simple = onnx.shape_inference.infer_shapes(simple, check_type=True, strict_mode=True)
-    except Exception as e:  # onnx, its converter and onnxruntime raise classes of their own
+    except Exception as e:  # onnxruntime raises classes of its own
         reason = str(e).strip().split("\n")[0]
         raise FalconetError(f"{name}: onnxruntime refuses the model ({reason}); export it again"
                             ) from None
+    try:
+        simple = onnx.shape_inference.infer_shapes(simple, check_type=True, strict_mode=True)
+    except Exception as e:
+        reason = str(e).strip().split("\n")[0]
+        raise FalconetError(f"{name}: its shapes do not fit together, says onnx ({reason}); "
+                            "export it again") from None
     for i in reversed(range(len(simple.opset_import))):
         if simple.opset_import[i].domain not in ("", "ai.onnx"):
             del simple.opset_import[i]

@@ -12,6 +12,7 @@ from falconet.compiler.importer.build import Stage
 from falconet.compiler.importer.context import QUANTISE, Context, chw, operator
 from falconet.compiler.importer.expr import Conv, Expr, Real, Sum, Value, Weight
 from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.opset import CEIL
 
 __all__ = ["affine", "pool_pads", "window"]
 
@@ -161,7 +162,7 @@ def average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Valu
     ctx.image(node, x)
     attrs = window(node, list(node.attrs["kernel_shape"]), x.shape[1:])
     if pool_pads(ctx, node, x) != attrs:
-        node.refuse("ceil_mode averages over fewer pixels at the border; use ceil_mode = 0")
+        node.refuse(CEIL)
     if any(attrs["pads"]) and not node.attrs.get("count_include_pad", 0):
         node.refuse("padding that is not counted changes the divisor at the border; set "
                     "count_include_pad = 1 or pad before")
@@ -191,15 +192,20 @@ def pad(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     ctx.image(node, x)
     given = ctx.constant(node, args[1], 1) if len(args) > 1 else None
     fill = ctx.constant(node, args[2], 2) if len(args) > 2 else None
-    if len(args) > 3 and args[3] is not None:
-        node.refuse("the input 'axes' is not supported; write pads for all axes")
+    axes = ctx.constant(node, args[3], 3) if len(args) > 3 else None
     if given is None or node.attrs.get("mode", "constant") != "constant":
         node.refuse("only constant padding is supported; use mode 'constant'")
     if fill is not None and fill.size and float(fill.reshape(-1)[0]) != 0.0:
         node.refuse("only padding with zeros is supported; use the pads of the next layer")
     pads = [int(v) for v in given]
-    if len(pads) != 8 or any(pads[i] for i in (0, 1, 4, 5)) or min(pads) < 0:
+    if axes is not None:
+        some, pads = pads, [0] * 8
+        for i, axis in enumerate(int(a) % 4 for a in axes):
+            pads[axis], pads[axis + 4] = some[i], some[i + len(axes)]
+    if len(pads) != 8 or any(pads[i] for i in (0, 1, 4, 5)):
         node.refuse(f"pads {pads}; only H and W of an image can be padded")
+    if min(pads) < 0:
+        node.refuse(f"pads {pads}; pads below 0 cut pixels off, which is not supported")
     if not any(pads):
         return x
     attrs = {"kernel": [1, 1], "stride": [1, 1], "pads": [*pads[2:4], *pads[6:]],

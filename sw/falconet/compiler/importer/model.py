@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from falconet.compiler.importer.cut import cut
+from falconet.compiler.importer.opset import normalise, version_of
 from falconet.isa import FalconetError
 from falconet.isa.checks import read_json
 from falconet.isa.errors import shown
@@ -68,19 +69,19 @@ def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     """
     model, name, where = _open(source)
     head = parse(_meta(model).get("postprocess"))
-    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if head is not None:
+        model = cut(model, head.tensors())
     try:
-        if head is not None:
-            model = cut(model, head.tensors())
-        if version < _MIN_OPSET:
-            model = onnx.version_converter.convert_version(model, _MIN_OPSET)
         onnx.checker.check_model(model)
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), name
-    except FalconetError:
-        raise
     except Exception as e:
-        raise FalconetError(f"{where}: not a valid ONNX model ({_line(e)}); export it again with "
-                            "opset 17") from None
+        raise FalconetError(f"{where}: not a valid ONNX model ({_line(e)}); export it again"
+                            ) from None
+    model = normalise(model, _MIN_OPSET)
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), name
+    except Exception as e:
+        raise FalconetError(f"{where}: its shapes do not fit together, says onnx ({_line(e)}); "
+                            "export it again") from None
 
 
 def _open(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:
@@ -149,9 +150,8 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
                 f"input '{i}': the shape must be fixed, [1, C, H, W], batch 1; export the network "
                 "with a fixed input size"
             )
-    opset = max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     return Model(name, nodes, constants, shapes, types, inputs,
-                 [v.name for v in graph.output], opset, _meta(proto))
+                 [v.name for v in graph.output], version_of(proto), _meta(proto))
 
 
 def _array(t: onnx.TensorProto) -> Array:

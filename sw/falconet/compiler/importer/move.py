@@ -120,11 +120,13 @@ def resize(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     hint = "use mode 'nearest', 'asymmetric', 'floor' and an integer factor"
     if node.attrs.get("mode", "nearest") != "nearest":
         node.refuse(f"mode '{node.attrs['mode']}'; {hint}")
-    if node.attrs.get("axes") or out[:2] != x_shape[:2] or out[2] % h or out[3] % w:
+    if out[:2] != x_shape[:2] or out[2] % h or out[3] % w:
         node.refuse(f"{x_shape} to {out} is no integer factor; {hint}")
     fy, fx = out[2] // h, out[3] // w
     given = ctx.constant(node, args[2], 2) if node.op == "Resize" and len(args) > 2 else None
-    if given is not None and given.size and [float(v) for v in given] != [1, 1, fy, fx]:
+    axes = [int(a) % 4 for a in node.attrs.get("axes") or range(4)]
+    if given is not None and given.size and [float(v) for v in given] != [
+            (1, 1, fy, fx)[a] for a in axes]:
         node.refuse(f"factors {given.tolist()} are not integers; {hint}")
     if node.op == "Resize" and not (_repeats(node, h, fy) and _repeats(node, w, fx)):
         node.refuse(f"this coordinate_transformation_mode does not repeat pixels; {hint}")
