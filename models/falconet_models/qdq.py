@@ -3,7 +3,10 @@
 The file says what the machine does: one quantised tensor for every value that the machine
 stores, none in between. In particular
 
-* a Conv, Gemm, MatMul or Add and the Relu, Clip or LeakyRelu directly behind it are one step;
+* a Conv, Gemm, MatMul or Add and the Relu, Clip, LeakyRelu or PRelu directly behind it are one
+  step;
+* operators that make one function of one tensor of several (x * sigmoid(x), GELU by Erf) are one
+  step, a table;
 * inputs and outputs of operators that only move values (Concat, Resize, MaxPool, Reshape ...)
   share one scale and zero point;
 * activations are int8 per tensor; weights int8 per output channel, symmetric, in [-127, 127];
@@ -19,23 +22,25 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from falconet.compiler.findings import Findings
+from falconet.compiler.importer.opset import label
+from falconet.compiler.onnx_import import FUNCTIONS
 from falconet.isa import FalconetError
 
 __all__ = ["Plan", "Weights", "insert", "make_plan", "quantise_weights", "scale_and_zero_point"]
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
-CLAMPS = ("Relu", "Clip", "LeakyRelu")
+CLAMPS = ("Relu", "Clip", "LeakyRelu", "PRelu")
 MOVES = (
     "Concat", "Resize", "MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze",
-    "Slice", "Split", "Identity", "DepthToSpace",
+    "Slice", "Split", "Identity", "Pad",
 )
-COMPUTES = (
-    "Add", "Sub", "AveragePool", "GlobalAveragePool", "ReduceMean", "Sigmoid", "HardSigmoid",
-    "HardSwish", "Tanh", "Elu", "Softplus", "Mish", "Gelu", "Mul", "Div", *CLAMPS,
-)
-_GATES = ("Sigmoid", "HardSigmoid")
+_SECOND_TOO = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max")
+"""Operators whose operands may all be activations."""
+
+_ONE_FUNCTION = ("Relu", "Clip", "LeakyRelu", *_SECOND_TOO, *FUNCTIONS)
 
 _BIAS_MAX = 1 << 22
 """Largest stored bias: a quarter of the accumulator, so that the products keep the rest."""
@@ -69,32 +74,21 @@ def _data_inputs(node: onnx.NodeProto, constants: Container[str]) -> list[str]:
     """The inputs that hold activations."""
     if node.op_type == "Concat":
         return list(node.input)
-    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+    if node.op_type in _SECOND_TOO:
         return [i for i in node.input if i not in constants]
     return [node.input[0]]
 
 
-def _check(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> None:
-    label = f"node '{node.name or node.output[0]}' ({node.op_type})"
-    if node.op_type in WEIGHTED:
-        if node.input[1] not in constants:
-            raise FalconetError(f"{label}: its weights are not constant; cut the model before it")
-        if len(node.input) > 2 and node.input[2] and node.input[2] not in constants:
-            raise FalconetError(f"{label}: its bias is not constant; cut the model before it")
-        if node.op_type == "Gemm" and (
-            _attribute(node, "alpha", 1.0) != 1 or _attribute(node, "beta", 1.0) != 1
-            or _attribute(node, "transA", 0)
-        ):
-            raise FalconetError(f"{label}: alpha, beta or transA is set; export a plain Linear")
-    elif node.op_type not in (*MOVES, *COMPUTES):
-        raise FalconetError(
-            f"{label}: the machine has no such operator; cut the model before it or replace it"
-        )
-    for name in _data_inputs(node, constants):
-        if name in constants:
-            raise FalconetError(
-                f"{label}: its operand '{name}' is constant; fold it into a convolution"
-            )
+def _constant_weights(node: onnx.NodeProto, constants: Container[str]) -> bool:
+    return node.op_type in WEIGHTED and all(i in constants for i in node.input[1:] if i)
+
+
+def _check(node: onnx.NodeProto) -> None:
+    if node.op_type == "Gemm" and (
+        _attribute(node, "alpha", 1.0) != 1 or _attribute(node, "beta", 1.0) != 1
+        or _attribute(node, "transA", 0)
+    ):
+        raise FalconetError(f"{label(node)}: alpha, beta or transA is set; export a plain Linear")
 
 
 def make_plan(model: onnx.ModelProto) -> Plan:
@@ -103,51 +97,109 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     Raises
     ------
     FalconetError
-        Names the first node that the machine cannot compute.
+        Names the nodes that cannot be quantised. What ``compile`` refuses is told by
+        ``compiler.onnx_import.check_structure`` of the QDQ model.
     """
     graph = model.graph
     constants = {i.name: i for i in graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
+    findings = Findings()
     for node in graph.node:
-        _check(node, constants)
+        with findings.collected():
+            _check(node)
         for name in dict.fromkeys(node.input):
             readers.setdefault(name, []).append(node)
+    findings.check()
     results = {o.name for o in graph.output}
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    functions = _functions(graph, constants, readers)
 
     def inside(node: onnx.NodeProto) -> bool:
         """Whether the node's result exists only on the way to the next node's."""
         users = readers.get(node.output[0], [])
+        if node.output[0] in functions:
+            return True
         if len(users) != 1 or node.output[0] in results:
             return False
-        if node.op_type in _GATES:
-            return users[0].op_type == "Mul" and node.input[0] in users[0].input
-        return node.op_type in (*WEIGHTED, "Add") and users[0].op_type in CLAMPS
+        return node.op_type in (*WEIGHTED, "Add") and users[0].op_type in CLAMPS and not (
+            users[0].op_type == "PRelu" and _falling(constants.get(users[0].input[1])))
 
     plan = Plan()
     for entry in graph.input:
         plan.group[entry.name] = entry.name
-    skipped = set()
     for node in graph.node:
-        if node.op_type in WEIGHTED:
+        if _constant_weights(node, constants):
             plan.weighted.append(node)
         data = _data_inputs(node, constants)
-        if node.op_type in ("Mul", "Div") and len(data) > 1 and not skipped & set(data):
-            raise FalconetError(
-                f"node '{node.name or node.output[0]}' ({node.op_type}): the machine multiplies "
-                "no two tensors; replace it"
-            )
         if inside(node):
-            skipped.add(node.output[0])
             continue
-        for name in filter(None, node.output):
-            plan.group[name] = name
+        made = [o for o in node.output if o and types.get(o, TensorProto.FLOAT)
+                == TensorProto.FLOAT]
+        plan.group.update(zip(made, made))
         if node.op_type in MOVES:
-            _join(plan.group, [*data, *filter(None, node.output)])
+            _join(plan.group, [i for i in (*data, *made) if i in plan.group])
     return plan
+
+
+def _falling(slope: onnx.TensorProto | None) -> bool:
+    """Whether a slope is below 0, which takes a stored input."""
+    return slope is not None and bool(np.any(numpy_helper.to_array(slope) < 0))
+
+
+def _functions(
+    graph: onnx.GraphProto, constants: Mapping[str, onnx.TensorProto],
+    readers: Mapping[str, list[onnx.NodeProto]],
+) -> set[str]:
+    """Results that exist only inside a function of one tensor, which becomes one table.
+
+    Such a function is a product or quotient of what operators with scalar constants compute from
+    a common tensor, and what scalars are added or multiplied directly behind it.
+    """
+    results = {o.name for o in graph.output}
+    makers: dict[str, list[str]] = {}  # result -> the activations that it is computed from
+    roots: dict[str, list[str]] = {}  # result -> itself and what it is a function of, nearest first
+    inner: set[str] = set()
+    products: set[str] = set()
+    for node in graph.node:
+        data, out = _data_inputs(node, constants), node.output[0]
+        if node.op_type not in _ONE_FUNCTION or any(
+                np.prod(constants[i].dims) != 1 for i in node.input if i in constants):
+            continue
+        chains = [roots.get(i, [i]) for i in data]
+        common = next((r for r in chains[0] if all(r in c for c in chains)), None)
+        if common is None:
+            continue
+        makers[out] = data
+        roots[out] = [out, *chains[0][chains[0].index(common):]]
+        if len(data) > 1 and node.op_type in ("Mul", "Div"):
+            part = _between(makers, data, common)
+        elif data[0] in products and node.op_type in ("Add", "Sub", "Mul", "Div"):
+            part = {data[0]}
+        else:
+            continue
+        users = {u.output[0] for i in part for u in readers[i]}
+        if not part & results and users <= part | {out}:
+            inner |= part
+            products.add(out)
+    return inner
+
+
+def _between(makers: Mapping[str, list[str]], ends: list[str], root: str) -> set[str]:
+    """``ends`` and all that lies between them and ``root``, which does not belong to it."""
+    found: set[str] = set()
+    left = [*ends]
+    while left:
+        name = left.pop()
+        if name != root and name not in found:
+            found.add(name)
+            left += makers[name]
+    return found
 
 
 def _join(group: dict[str, str], tensors: list[str]) -> None:
     roots = {group[t] for t in tensors}
+    if not roots:
+        return
     first = next(t for t in group if t in roots)
     for t, root in group.items():
         if root in roots:

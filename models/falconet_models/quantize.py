@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from falconet.compiler.onnx_import import check_structure
 from falconet.isa import FalconetError
 from falconet.runtime.photographs import files_in, read_photograph
 from falconet_models.bias_correction import correct_biases
@@ -205,6 +206,7 @@ def quantize(
         calibration = calibration.values()
     samples, used = _samples(model, calibration, preprocess)
     plan = make_plan(model)
+    check_structure(insert(model, plan, dict.fromkeys(plan.group, (-1.0, 1.0))))
     if equalisation:
         model = equalise(model, samples)
         plan = make_plan(model)

@@ -56,7 +56,8 @@ CASES: dict[str, tuple[Body, str]] = {
     "conv-transpose": (lambda n, x: n.op("ConvTranspose", x, n.weight(8, 8, 2, 2)),
                        "not supported"),
     "slopes after a table": (
-        lambda n, x: n.op("PRelu", n.op("Sigmoid", x), np.full((8, 1, 1), 0.1, F)),
+        lambda n, x: n.op("PRelu", n.op("Sigmoid", x), np.linspace(0, 1, 8, dtype=F)
+                          .reshape(8, 1, 1)),
         "slopes per channel after a function of one tensor"),
     "negative slopes": (
         lambda n, x: n.op("PRelu", n.conv(x, 8), np.full((8, 1, 1), -0.1, F)), "negative slope"),

@@ -13,16 +13,28 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from falconet.compiler.findings import Findings
 from falconet.compiler.graph import Graph, Node
 from falconet.compiler.importer import elementwise, linear, move, quant
 from falconet.compiler.importer.build import Builder
 from falconet.compiler.importer.context import HANDLERS, QUANTISE, Context, chw
-from falconet.compiler.importer.expr import Expr, Input, IntInput, Quantised, Real, Value, Weight
+from falconet.compiler.importer.elementwise import FUNCTIONS
+from falconet.compiler.importer.expr import (
+    Expr,
+    Input,
+    IntInput,
+    Quantised,
+    Real,
+    Unknown,
+    Value,
+    Weight,
+)
 from falconet.compiler.importer.model import Model, OnnxNode, read
 from falconet.compiler.requant import identity
+from falconet.compiler.verify import verify
 from falconet.isa import Arch, FalconetError, preset
 
-__all__ = ["import_onnx", "import_with_sources"]
+__all__ = ["FUNCTIONS", "check_structure", "import_onnx", "import_with_sources"]
 
 _MODULES = (elementwise, linear, move, quant)  # they fill HANDLERS
 _CONSTANTS_TOO = ("QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape", "Squeeze",
@@ -43,7 +55,8 @@ def import_onnx(source: str | Path | onnx.ModelProto, *, arch: Arch | None = Non
     Raises
     ------
     FalconetError
-        naming the ONNX node, for what is not quantised or not supported.
+        naming the ONNX node, for what is not quantised or not supported; all such nodes, a line
+        each, if there are several.
     """
     return import_with_sources(source, arch=arch)[0]
 
@@ -54,22 +67,64 @@ def import_with_sources(
     """The graph, and for its tensors the int8 or uint8 ONNX value that each one equals."""
     model = read(source)
     builder = Builder(model.name, arch or preset("pynq-z2"))
-    ctx = Context(model, builder)
-    ctx.values.update(model.constants)
-    for name in model.inputs:
-        ctx.values[name] = _input(model, name)
-    for node in model.nodes:
-        args = [ctx.values[i] if i else None for i in node.inputs]
-        found = _visit(ctx, node, args)
-        ctx.values.update(zip(node.outputs, found))
-    builder.graph.meta = model.meta
-    outputs = {name: _stored(ctx, name) for name in model.outputs}
+    outputs = _build(model, builder)
     sources = dict(builder.sources)
     _name_outputs(builder, outputs, sources)
+    return builder.graph, sources
+
+
+def check_structure(source: str | Path | onnx.ModelProto) -> None:
+    """Refuse what :func:`import_onnx` and the verifier refuse for whatever scales a QDQ model has.
+
+    Raises
+    ------
+    FalconetError
+        as :func:`import_onnx`.
+    """
+    model, arch = read(source), preset("pynq-z2")
+    builder = Builder(model.name, arch, structure=True)
+    _name_outputs(builder, _build(model, builder), {})
+    verify(builder.graph, arch)
+
+
+def _build(model: Model, builder: Builder) -> dict[str, str]:
+    """Grow the graph; the tensors of the ONNX outputs."""
+    ctx = Context(model, builder)
+    findings = Findings()
+    ctx.values.update(model.constants)
+    for name in model.inputs:
+        with findings.collected():
+            ctx.values[name] = _input(model, name)
+    findings.check()
+    for node in model.nodes:
+        args = [ctx.values[i] if i else None for i in node.inputs]
+        found = _unknown(ctx, node)
+        if not any(isinstance(a, Unknown) for a in args) or _passes(node, args[0]):
+            with findings.collected():
+                found = _visit(ctx, node, args)
+        ctx.values.update(zip(node.outputs, found))
+    builder.graph.meta = model.meta
+    outputs = {}
+    for name in model.outputs:
+        if not isinstance(ctx.values.get(name), Unknown):
+            with findings.collected():
+                outputs[name] = _stored(ctx, name)
+    findings.check()
     for name in model.inputs:
         if name not in builder.graph.tensors:
             raise FalconetError(f"input '{name}': nothing quantises it; {QUANTISE}")
-    return builder.graph, sources
+    return outputs
+
+
+def _unknown(ctx: Context, node: OnnxNode) -> list[Value]:
+    """What stands for the results of a node that is refused, or behind one."""
+    return [Unknown(node.name, chw(ctx.model.shapes.get(o, [])) or (0, 0, 0))
+            for o in node.outputs]
+
+
+def _passes(node: OnnxNode, x: Value | None) -> bool:
+    """Whether the node stores, or reads as stored, a value of known shape."""
+    return node.op == "QuantizeLinear" and isinstance(x, Unknown) and all(x.shape)
 
 
 def _input(model: Model, name: str) -> Value:

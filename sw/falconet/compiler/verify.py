@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from falconet.compiler.findings import Findings
 from falconet.compiler.graph import OPS, Graph, Node, Shape, output_shape
 from falconet.compiler.requant import COEF_MAX
 from falconet.isa import Arch, FalconetError, Window
@@ -20,7 +21,7 @@ _FIELDS = {f.name: f for f in Window.layout}
 
 
 def verify(graph: Graph, arch: Arch) -> Graph:
-    """Return the graph, or raise :class:`FalconetError` naming the first node that is illegal.
+    """Return the graph, or raise :class:`FalconetError` naming the nodes that are illegal.
 
     Checked: names, order, shapes, ranges of all attributes and constants, equal quantisation
     where data only moves, and that no accumulator can overflow ``arch.acc_bits``, for any int8
@@ -30,6 +31,7 @@ def verify(graph: Graph, arch: Arch) -> Graph:
     for name in graph.inputs:
         known[name] = _tensor(graph, name)
     names: set[str] = set()
+    findings = Findings()
     for node in graph.nodes:
         if node.name in names:
             _refuse(node, "two nodes have this name; name them apart")
@@ -42,11 +44,13 @@ def verify(graph: Graph, arch: Arch) -> Graph:
         if node.output in known:
             _refuse(node, f"writes '{node.output}' a second time; rename it")
         known[node.output] = _tensor(graph, node.output)
-        _check(graph, node, [known[i] for i in node.inputs], arch)
-        expected = output_shape(node, [known[i] for i in node.inputs])
-        if min(expected) < 1 or known[node.output] != expected:
-            _refuse(node, f"'{node.output}' has shape {list(known[node.output])}, "
-                          f"{list(expected)} is computed; mend the export")
+        with findings.collected():
+            _check(graph, node, [known[i] for i in node.inputs], arch)
+            expected = output_shape(node, [known[i] for i in node.inputs])
+            if min(expected) < 1 or known[node.output] != expected:
+                _refuse(node, f"'{node.output}' has shape {list(known[node.output])}, "
+                              f"{list(expected)} is computed; mend the export")
+    findings.check()
     for name in graph.outputs:
         if name not in known:
             raise FalconetError(f"output '{name}': nothing computes it; mend the export")

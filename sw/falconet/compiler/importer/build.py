@@ -22,6 +22,7 @@ from falconet.compiler.importer.expr import (
     Quantised,
     Real,
     Sum,
+    Unknown,
 )
 from falconet.compiler.requant import Requant, identity, requantise, weighted_sum
 from falconet.compiler.unary import unary_map, uniform
@@ -62,10 +63,13 @@ class Builder:
     -------
     sources:
         Tensor of the graph -> the ONNX value (int8 or uint8) that it equals.
+    structure:
+        The scales mean nothing yet: what depends on them is neither computed nor refused.
     """
 
-    def __init__(self, name: str, arch: Arch) -> None:
+    def __init__(self, name: str, arch: Arch, structure: bool = False) -> None:
         self.graph = Graph(name)
+        self.structure = structure
         self.arch = arch
         self.sources: dict[str, str] = {}
         self._ranges: dict[str, tuple[int, int]] = {}
@@ -137,6 +141,11 @@ class Builder:
             return self._conv(expr, stage, name)
         if isinstance(expr, Move):
             return self._move(expr, stage, name)
+        if isinstance(expr, Unknown):
+            found = _free(name, self.graph.tensors)
+            self.graph.tensors[found] = Tensor(found, expr.shape, stage.scale, stage.zero_point)
+            self._ranges[found] = (stage.lo, stage.hi)
+            return found
         raise TypeError(expr)
 
     def _inner(self, expr: Clamp | Leaky, stage: Stage, name: str) -> str:
@@ -175,6 +184,8 @@ class Builder:
         return found
 
     def _requantise(self, scale: Array, stage: Stage) -> Requant:
+        if self.structure:
+            return identity(len(scale))
         alpha = 1.0 if stage.alpha is None else stage.alpha
         return requantise(scale, alpha, bits=self.arch.mult_bits)
 
@@ -183,10 +194,13 @@ class Builder:
         weight, scale = expr.weight, expr.scale.copy()
         per_channel = np.abs(weight.astype(np.int64)).reshape(len(weight), -1)
         scale[per_channel.sum(1) == 0] = stage.scale / t.scale / 256
-        weight, scale = self._shrink(weight, scale, expr, t, stage)
+        if not self.structure:
+            weight, scale = self._shrink(weight, scale, expr, t, stage)
         acc_scale = t.scale * scale
         bias = np.rint(expr.bias / acc_scale)
         bias -= t.zero_point * weight.astype(np.int64).reshape(len(weight), -1).sum(1)
+        if self.structure:
+            bias = np.zeros(len(bias))
         consts = {
             "weight": weight, "bias": np.clip(bias, -(2.0**31), 2.0**31 - 1).astype(np.int32),
             **self._requantise(acc_scale / stage.scale, stage).consts(),
@@ -222,6 +236,8 @@ class Builder:
         terms, offset = expr.terms, expr.offset
         sources = [self.graph.tensors[n] for n, _ in terms]
         ratios = np.array([s.scale * g / stage.scale for s, (_, g) in zip(sources, terms)])
+        if self.structure:
+            ratios, offset = np.ones_like(ratios), np.zeros_like(offset)
         coef, bias, scale = weighted_sum(
             ratios, [s.zero_point for s in sources], offset / stage.scale, self.arch)
         consts = {"coef": coef, "bias": bias, **self._requantise(scale, stage).consts()}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falconet.compiler.importer.build import Stage
 from falconet.compiler.importer.context import QUANTISE, Context, operator
 from falconet.compiler.importer.expr import (
     Clamp,
@@ -23,7 +24,14 @@ from falconet.compiler.importer.linear import affine
 from falconet.compiler.importer.model import OnnxNode
 from falconet.compiler.importer.quant import clip_integers
 
-__all__: list[str] = []
+__all__ = ["FUNCTIONS"]
+
+FUNCTIONS = (
+    "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus", "Softsign",
+    "Gelu", "Mish", "Swish", "ThresholdedRelu", "Erf", "Exp", "Log", "Sqrt", "Abs", "Neg", "Sin",
+    "Cos", "Atan", "Reciprocal", "Sign", "Floor", "Ceil", "Round", "Pow", "Min", "Max", "QuickGelu",
+)
+"""What is a table of its input, whatever the input."""
 
 Array = NDArray[Any]
 INF = float("inf")
@@ -53,7 +61,7 @@ def _function(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Func | 
     with np.errstate(all="ignore"):
         (values, *_) = ctx.evaluate(node, inputs)
     first = next(a for a in args if isinstance(a, Expr))
-    if not np.all(np.isfinite(values)):
+    if not ctx.builder.structure and not np.all(np.isfinite(values)):
         node.refuse("it is infinite or undefined for some values of its input; clamp the input")
     return Func(node.name, first.shape, tensor, np.asarray(values, np.float32))
 
@@ -92,17 +100,29 @@ def leaky(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     if isinstance(x, Func) or np.any(alpha < 0):
         if (func := _function(ctx, node, args)) is not None:
             return func
+        if found := ctx.builder.functions(Leaky(node.name, x.shape, x, alpha)):
+            return Func(node.name, x.shape, *found[0])
         if isinstance(x, Func):
             node.refuse("slopes per channel after a function of one tensor; use one slope, or put "
                         "QuantizeLinear and DequantizeLinear before it")
-        node.refuse("a negative slope per channel is not supported; use slopes of 0 or more")
+        if not isinstance(x, Real):
+            node.refuse("a negative slope per channel needs its input quantised; put "
+                        "QuantizeLinear and DequantizeLinear before it")
+        return _two_sided(ctx, node, x, alpha)
     return Leaky(node.name, x.shape, x, alpha)
 
 
-@operator("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Selu", "Celu", "Softplus",
-          "Softsign", "Gelu", "Mish", "Swish", "ThresholdedRelu", "Erf", "Exp", "Log", "Sqrt",
-          "Abs", "Neg", "Sin", "Cos", "Atan", "Reciprocal", "Sign", "Floor", "Ceil", "Round",
-          "Pow", "Min", "Max", "QuickGelu")
+def _two_sided(ctx: Context, node: OnnxNode, x: Real, alpha: Array) -> Sum:
+    """``max(x, 0) + alpha * min(x, 0)``: both parts are stored exactly, as x is."""
+    t = ctx.builder.tensor(x)
+    parts = [ctx.builder.quantise(Clamp(f"{node.name}/{part}", x.shape, x, lo, hi),
+                                  Stage(t.scale, t.zero_point), f"{node.outputs[0]}/{part}")
+             for part, lo, hi in (("above", 0.0, INF), ("below", -INF, 0.0))]
+    gains = (np.ones(x.shape[0]), alpha)
+    return Sum(node.name, x.shape, tuple(zip(parts, gains)), np.zeros(x.shape[0]))
+
+
+@operator(*FUNCTIONS)
 def function(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     found = _function(ctx, node, args)
     if found is None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from falconet.compiler.graph import Shape
 
 __all__ = ["Clamp", "Conv", "Expr", "Func", "Input", "IntInput", "Leaky", "Move", "Quantised",
-           "Real", "Sum", "Value", "Weight"]
+           "Real", "Sum", "Unknown", "Value", "Weight"]
 
 Array = NDArray[Any]
 
@@ -28,6 +28,11 @@ class Expr:
 
     node: str
     shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Unknown(Expr):
+    """What a refused node would have made: lets the import go on to what else is wrong."""
 
 
 @dataclass(frozen=True, eq=False)

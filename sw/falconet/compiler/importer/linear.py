@@ -13,6 +13,7 @@ from falconet.compiler.importer.context import QUANTISE, Context, chw, operator
 from falconet.compiler.importer.expr import Conv, Expr, Real, Sum, Value, Weight
 from falconet.compiler.importer.model import OnnxNode
 from falconet.compiler.importer.opset import CEIL
+from falconet.isa import Window
 
 __all__ = ["affine", "pool_pads", "window"]
 
@@ -181,6 +182,10 @@ def global_average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) 
         rank = len(ctx.model.shape(node.inputs[0], node))
         if rank != 4 or sorted(a % 4 for a in given) != [2, 3]:
             node.refuse(f"a mean over axes {given}; only the mean over H and W is supported")
+    most = next(f.hi for f in Window.layout if f.name == "n_ky")
+    if max(h, w) > most:
+        node.refuse(f"a mean over {h} x {w} pixels; a window has {most} x {most} at most; put a "
+                    "pool before it")
     attrs = {"kernel": [h, w], "stride": [1, 1], "pads": [0, 0, 0, 0], "dilation": [1, 1]}
     return _ones(node, x, (c, 1, 1), attrs, 1 / (h * w))
 
