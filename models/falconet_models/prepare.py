@@ -9,7 +9,9 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
+from falconet.compiler.importer.limits import check_nodes, check_shape
 from falconet.compiler.importer.opset import normalise
+from falconet.compiler.importer.shapes import check_constants, infer
 from falconet.isa import FalconetError
 
 __all__ = ["load_float", "read_model", "session"]
@@ -57,6 +59,7 @@ def read_model(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, s
 
 def _check(model: onnx.ModelProto, name: str) -> None:
     """One float image in, fixed extents (a symbolic batch becomes 1), nothing quantised."""
+    check_nodes(model, name)
     for node in model.graph.node:
         if node.op_type in _QUANTISED:
             raise FalconetError(
@@ -83,6 +86,7 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             f"{name}: input '{inputs[0].name}' has the shape {shape}; "
             "export it with the fixed shape 1 x C x H x W"
         )
+    check_shape(f"{name}: input '{inputs[0].name}'", shape)
 
 
 def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelProto:
@@ -102,6 +106,7 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
     model, _ = read_model(model)
     _check(model, name)
     model = normalise(model, OPSET)
+    check_constants(infer(model))
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, "model.onnx"))
@@ -123,6 +128,10 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
         reason = str(e).strip().split("\n")[0]
         raise FalconetError(f"{name}: its shapes do not fit together, says onnx ({reason}); "
                             "export it again") from None
+    for value in (*simple.graph.value_info, *simple.graph.output):
+        dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        if dims[:1] == [1]:
+            check_shape(f"{name}: value '{value.name}'", dims)
     for i in reversed(range(len(simple.opset_import))):
         if simple.opset_import[i].domain not in ("", "ai.onnx"):
             del simple.opset_import[i]

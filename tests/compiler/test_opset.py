@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import Net, agree
 
-from falconet.compiler.importer.opset import normalise, version_of
+from falconet.compiler.importer.nodes import version_of
+from falconet.compiler.importer.opset import normalise
 from falconet.compiler.onnx_import import import_onnx
 from falconet.isa import FalconetError
 

@@ -29,7 +29,8 @@ from falconet.compiler.importer.expr import (
     Value,
     Weight,
 )
-from falconet.compiler.importer.model import Model, OnnxNode, read
+from falconet.compiler.importer.model import Model, read
+from falconet.compiler.importer.nodes import OnnxNode
 from falconet.compiler.requant import identity
 from falconet.compiler.verify import verify
 from falconet.isa import Arch, FalconetError, preset
@@ -143,7 +144,7 @@ def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value
     constant = all(a is None or isinstance(a, np.ndarray | Weight) for a in args)
     if constant and not (node.op in _CONSTANTS_TOO and any(isinstance(a, Weight) for a in args)):
         if node.op not in ("QuantizeLinear", "DequantizeLinear"):
-            return list(ctx.evaluate(node, [ctx.maybe_constant(a) for a in args]))
+            return list(ctx.fold(node, [ctx.maybe_constant(a) for a in args]))
     if node.op == "Shape":
         return [np.array(ctx.model.shape(node.inputs[0], node), np.int64)[
             node.attrs.get("start", 0):node.attrs.get("end")]]

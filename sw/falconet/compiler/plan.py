@@ -148,19 +148,23 @@ def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
         for engine in (Engine.MAC, Engine.VEC):
             if len({op.table for op in ops[i:j] if op.engine is engine and op.table}) > 1:
                 return False
-        return sum(need(k, i, j) for k in buffers) <= capacity
+        return sum(need(k, i, j) for k in alive) <= capacity
 
+    living: list[list[int]] = [[] for _ in ops]
+    for k, u in users.items():
+        for at in range(u[0], u[-1] + 1):
+            living[at].append(k)
     best: list[tuple[float, int]] = [(0.0, 0)] + [(math.inf, 0)] * n
     for j in range(1, n + 1):
+        alive: set[int] = set()  # buffers that operations i..j-1 need, or leave in peace
         for i in range(j - 1, -1, -1):
+            alive.update(living[i])
             if best[i][0] == math.inf:
                 continue
             if j - i > 1 and overweight(i, j):
                 break
-            if not feasible(i, j):
-                continue
             cost = best[i][0] + crossing[i] + CUT_COST
-            if cost < best[j][0]:
+            if cost < best[j][0] and feasible(i, j):
                 best[j] = (cost, i)
     if best[n][0] == math.inf:
         j = max(k for k in range(n + 1) if best[k][0] < math.inf)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from falconet.compiler.graph import Shape
 from falconet.compiler.importer.build import Builder
 from falconet.compiler.importer.expr import Expr, IntInput, Quantised, Real, Value, Weight
-from falconet.compiler.importer.model import Model, OnnxNode, evaluate
+from falconet.compiler.importer.limits import Budget
+from falconet.compiler.importer.model import Model
+from falconet.compiler.importer.nodes import OnnxNode, evaluate
 
 __all__ = ["HANDLERS", "QUANTISE", "Context", "chw", "operator"]
 
@@ -47,6 +49,16 @@ class Context:
     model: Model
     builder: Builder
     values: dict[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        held = sum(a.nbytes for a in self.model.constants.values())
+        self.budget = Budget(held, self.model.opset)
+
+    def fold(self, node: OnnxNode, inputs: list[Array | None]) -> list[Array]:
+        """What a node makes of constants, if that is not too much."""
+        given = {n: a for n, a in zip(node.inputs, inputs) if a is not None}
+        self.budget.take(node.proto, f"node '{node.name}' ({node.op})", given)
+        return evaluate(node, inputs, self.model.opset)
 
     def image(self, node: OnnxNode, value: Value | None, index: int = 0) -> Expr:
         """Input ``index`` as an expression whose ONNX shape is that of its tensor."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
+from falconet.compiler.importer.shapes import infer
 from falconet.isa.heads import fault
 
 __all__ = ["cut"]
@@ -38,7 +39,7 @@ def cut(model: onnx.ModelProto, heads: list[tuple[str, str]]) -> onnx.ModelProto
         stored = _stored(fresh.graph, name)
         if stored != name:
             _exchange(fresh.graph, name, stored)
-    inferred = onnx.shape_inference.infer_shapes(fresh, data_prop=True).graph
+    inferred = infer(fresh).graph
     _end(fresh.graph, names, {v.name: v for v in inferred.value_info})
     return fresh
 

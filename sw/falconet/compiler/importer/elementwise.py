@@ -21,7 +21,7 @@ from falconet.compiler.importer.expr import (
     Value,
 )
 from falconet.compiler.importer.linear import affine
-from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.nodes import OnnxNode
 from falconet.compiler.importer.quant import clip_integers
 
 __all__ = ["FUNCTIONS"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from falconet.compiler.importer.build import Stage
 from falconet.compiler.importer.context import QUANTISE, Context, chw, operator
 from falconet.compiler.importer.expr import Conv, Expr, Real, Sum, Value, Weight
-from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.nodes import OnnxNode
 from falconet.compiler.importer.opset import CEIL
 from falconet.isa import Window
 

@@ -1,44 +1,29 @@
-"""Reading ONNX: checks, static shapes, constants, and single nodes run by onnxruntime."""
+"""Reading ONNX: checks, static shapes, constants."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from falconet.compiler.importer.cut import cut
-from falconet.compiler.importer.opset import normalise, version_of
+from falconet.compiler.importer.limits import check_nodes, check_shape
+from falconet.compiler.importer.nodes import OnnxNode, array, line, onnx_node, version_of
+from falconet.compiler.importer.opset import normalise
+from falconet.compiler.importer.shapes import infer
 from falconet.isa import FalconetError
 from falconet.isa.checks import read_json
-from falconet.isa.errors import shown
 from falconet.isa.heads import parse
 
-__all__ = ["Model", "OnnxNode", "describe_heads", "evaluate", "load", "read"]
+__all__ = ["Model", "describe_heads", "load", "read"]
 
 Array = NDArray[Any]
 _MIN_OPSET = 13
-
-
-@dataclass(frozen=True)
-class OnnxNode:
-    """A node with its attributes as Python values and a name that is never empty."""
-
-    op: str
-    name: str
-    inputs: list[str]
-    outputs: list[str]
-    attrs: dict[str, Any]
-    proto: onnx.NodeProto
-
-    def refuse(self, why: str) -> NoReturn:
-        """Raise the one-sentence error of this node; ``why`` says what to do."""
-        raise FalconetError(f"node '{self.name}' ({self.op}): {why}")
 
 
 @dataclass
@@ -68,19 +53,22 @@ def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     It ends at the detection head that its metadata describes, if they do.
     """
     model, name, where = _open(source)
+    check_nodes(model, where)
     head = parse(_meta(model).get("postprocess"))
     if head is not None:
         model = cut(model, head.tensors())
     try:
         onnx.checker.check_model(model)
     except Exception as e:
-        raise FalconetError(f"{where}: not a valid ONNX model ({_line(e)}); export it again"
+        raise FalconetError(f"{where}: not a valid ONNX model ({line(e)}); export it again"
                             ) from None
     model = normalise(model, _MIN_OPSET)
     try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), name
+        return infer(model, strict=True), name
+    except FalconetError:
+        raise
     except Exception as e:
-        raise FalconetError(f"{where}: its shapes do not fit together, says onnx ({_line(e)}); "
+        raise FalconetError(f"{where}: its shapes do not fit together, says onnx ({line(e)}); "
                             "export it again") from None
 
 
@@ -94,7 +82,7 @@ def _open(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str, s
     except OSError as e:
         raise FalconetError(f"{where}: {e.strerror or e}; give the path of an ONNX file") from None
     except Exception as e:
-        raise FalconetError(f"{where}: not an ONNX file ({_line(e)}); export the network again"
+        raise FalconetError(f"{where}: not an ONNX file ({line(e)}); export the network again"
                             ) from None
 
 
@@ -112,11 +100,6 @@ def describe_heads(source: str | Path | onnx.ModelProto, heads: dict[str, Any]) 
     return fresh
 
 
-def _line(e: Exception) -> str:
-    text = "".join(c if c.isprintable() else " " for c in str(e))
-    return " ".join(text.split())[:200]
-
-
 def read(source: str | Path | onnx.ModelProto) -> Model:
     """Everything the importer needs of a model.
 
@@ -127,16 +110,13 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
     """
     proto, name = load(source)
     graph = proto.graph
-    constants = {t.name: _array(t) for t in graph.initializer}
+    constants = {t.name: array(t) for t in graph.initializer}
     nodes = []
     for p in graph.node:
-        label = p.name or f"{p.op_type}:{p.output[0]}"
-        attrs = {a.name: helper.get_attribute_value(a) for a in p.attribute}
-        attrs = {k: v.decode() if isinstance(v, bytes) else v for k, v in attrs.items()}
+        nodes.append(onnx_node(p))
         if p.domain not in ("", "ai.onnx", "com.microsoft"):
-            raise FalconetError(f"node '{label}' ({p.op_type}): operators of domain '{p.domain}' "
-                                "are unknown; export standard ONNX (QDQ format)")
-        nodes.append(OnnxNode(p.op_type, label, list(p.input), list(p.output), attrs, p))
+            nodes[-1].refuse(f"operators of domain '{p.domain}' are unknown; export standard ONNX "
+                             "(QDQ format)")
     shapes, types = {}, {}
     for v in (*graph.value_info, *graph.input, *graph.output):
         t = v.type.tensor_type
@@ -150,16 +130,11 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
                 f"input '{i}': the shape must be fixed, [1, C, H, W], batch 1; export the network "
                 "with a fixed input size"
             )
+    for value, shape in shapes.items():
+        if shape[:1] == [1]:
+            check_shape(f"input '{value}'" if value in inputs else f"value '{value}'", shape)
     return Model(name, nodes, constants, shapes, types, inputs,
                  [v.name for v in graph.output], version_of(proto), _meta(proto))
-
-
-def _array(t: onnx.TensorProto) -> Array:
-    try:
-        return numpy_helper.to_array(t)
-    except Exception as e:  # whatever onnx and numpy raise
-        raise FalconetError(f"constant {shown(t.name)}: unreadable ({_line(e)}); export the "
-                            "network again") from None
 
 
 def _meta(proto: onnx.ModelProto) -> dict[str, Any]:
@@ -173,30 +148,3 @@ def _meta(proto: onnx.ModelProto) -> dict[str, Any]:
                 pass
             raise FalconetError("metadata 'falconet': not a JSON object; write one or remove it")
     return {}
-
-
-def evaluate(node: OnnxNode, inputs: list[Array | None], opset: int) -> list[Array]:
-    """What onnxruntime makes of constant inputs."""
-    import onnxruntime as ort
-
-    given = {n: np.asarray(a) for n, a in zip(node.inputs, inputs) if a is not None}
-    graph = helper.make_graph(
-        [node.proto], "one",
-        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-         for n, a in given.items()],
-        [helper.make_value_info(n, onnx.TypeProto()) for n in node.outputs if n],
-    )
-    model = helper.make_model(graph, opset_imports=[
-        helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1),
-    ], ir_version=10)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options,
-                                       providers=["CPUExecutionProvider"])
-        return list(session.run(None, given))
-    except Exception as e:
-        node.refuse(f"onnxruntime cannot evaluate it ({_line(e)}); simplify the model")
-
-

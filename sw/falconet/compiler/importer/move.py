@@ -11,7 +11,7 @@ from falconet.compiler.graph import Shape
 from falconet.compiler.importer.context import Context, operator
 from falconet.compiler.importer.expr import Expr, Move, Real, Value, Weight
 from falconet.compiler.importer.linear import pool_pads
-from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.nodes import OnnxNode
 
 __all__: list[str] = []
 

@@ -15,9 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from falconet.compiler.importer.nodes import version_of
+from falconet.compiler.importer.shapes import infer
 from falconet.isa import FalconetError
 
-__all__ = ["CEIL", "label", "normalise", "version_of"]
+__all__ = ["CEIL", "label", "normalise"]
 
 CEIL = "ceil_mode averages over fewer pixels at the border; use ceil_mode = 0"
 _OLDEST = 7
@@ -33,11 +35,6 @@ _SAME = frozenset((
     "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare Relu Reshape ScatterElements "
     "ScatterND Shape Sigmoid Sign Size SpaceToDepth Sqrt Sub Sum Tanh Tile Transpose Where"
 ).split())
-
-
-def version_of(model: onnx.ModelProto) -> int:
-    """The opset of the standard operators; 0 if none is named."""
-    return max((o.version for o in model.opset_import if o.domain in _STANDARD), default=0)
 
 
 def label(node: onnx.NodeProto) -> str:
@@ -223,7 +220,7 @@ def _sizes(model: onnx.ModelProto) -> None:
         del bare.graph.value_info[:]
         for o in bare.graph.output:
             o.type.tensor_type.ClearField("shape")
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+        inferred = infer(bare).graph
         shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
                   for v in (*inferred.value_info, *inferred.input, *inferred.output)}
         behind: set[str] = set()

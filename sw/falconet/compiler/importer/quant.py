@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from falconet.compiler.importer.context import Context, operator
 from falconet.compiler.importer.expr import IntInput, Quantised, Real, Value, Weight
-from falconet.compiler.importer.model import OnnxNode
+from falconet.compiler.importer.nodes import OnnxNode
 
 __all__ = ["clip_integers"]
 
