@@ -10,7 +10,7 @@ import pytest
 
 from falconet.compiler import compile_graph, pack
 from falconet.compiler.allocate import allocate
-from falconet.compiler.graph import Graph
+from falconet.compiler.graph import Graph, Node
 from falconet.compiler.lower import lower
 from falconet.compiler.plan import make_plan
 from falconet.compiler.schedule import make_schedule
@@ -112,14 +112,6 @@ def test_too_large_is_refused_with_the_name() -> None:
         compile_graph(graph, preset("tiny"))
 
 
-def test_operands_in_different_lanes_are_refused() -> None:
-    b = networks.Builder((8, 8, 8))
-    cat = b.add("concat", [b.conv("x", 5), b.conv("x", 5)])
-    graph = b.done(b.eltwise(cat, b.conv("x", 10)))
-    with pytest.raises(FalconetError, match="different lanes"):
-        compile_graph(graph, preset("pynq-z2"))
-
-
 def simulated(graph: Graph, arch: str = "tiny") -> None:
     """Demand that the instruction-set simulator gives what the golden model gives."""
     program = compile_graph(verify(graph, preset(arch)), preset(arch))
@@ -129,6 +121,33 @@ def simulated(graph: Graph, arch: str = "tiny") -> None:
     want, found = (d(program).run(inputs).outputs for d in (GoldenDevice, IssDevice))
     for name, value in want.items():
         np.testing.assert_array_equal(found[name], value, name)
+
+
+@pytest.mark.parametrize("arch", ["tiny", "pynq-z2"])
+@pytest.mark.parametrize("first", [True, False])
+def test_operands_in_different_lanes_are_copied(first: bool, arch: str) -> None:
+    b = networks.Builder((8, 8, 8))
+    both = [b.conv("x", 5), b.conv("x", 5)]
+    cat, plain = b.add("concat", both), b.conv("x", 10)
+    part = b.add("slice", [plain], {"begin": 3, "end": 8})
+    total = b.eltwise(*((cat, plain) if first else (plain, cat)))
+    graph = b.done(total, b.eltwise(*((part, both[0]) if first else (both[0], part))))
+    graph.tensors = {k: dataclasses.replace(t, scale=1.0, zero_point=0)
+                     for k, t in graph.tensors.items()}
+    simulated(graph, arch)
+    names = [n.name for n in lower(graph, preset(arch)).graph.nodes]
+    assert sum("/aligned" in n for n in names) == 2
+
+
+def test_a_refusal_names_what_the_file_has() -> None:
+    """Not the copies and loads that the compiler makes."""
+    b = networks.Builder((64, 400, 400))
+    total = b.done(b.eltwise("x", "x"))
+    with pytest.raises(FalconetError, match=r"^(input 'x'|node '[a-z0-9]+'): its tensors"):
+        compile_graph(total, preset("tiny"))
+    for name in ("cat/copy0", "cat/aligned1", "cat/rescale", "cat/copy0/aligned1", "cat/copy1.2"):
+        assert Node("eltwise", name, [], "y").origin == "cat"
+    assert Node("eltwise", "a/copy/b", [], "y").origin == "a/copy/b"
 
 
 def test_a_depthwise_layer_reads_an_image_of_one_channel() -> None:

@@ -26,6 +26,7 @@ int8 [256], indexed by the clamped value + 128.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ __all__ = ["OPS", "Graph", "Node", "Tensor", "output_shape"]
 
 OPS = ("conv", "maxpool", "eltwise", "concat", "slice", "upsample")
 
+_MADE_FOR = re.compile(r"(/(copy\d*|aligned\d*|rescale|above|below))+(\.\d+)?$")
 _ALIGN = 16  # of every constant in the blob
 _DTYPES = ("int8", "uint8", "int32", "uint32")
 
@@ -71,6 +73,11 @@ class Node:
         fresh = {"inputs": list(self.inputs), "attrs": dict(self.attrs),
                  "consts": dict(self.consts)}
         return replace(self, **{**fresh, **changes})
+
+    @property
+    def origin(self) -> str:
+        """The ONNX node that this one was made for."""
+        return _MADE_FOR.sub("", self.name)
 
     @property
     def depthwise(self) -> bool:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.compiler.graph import Graph, Node
-from falconet.isa import Arch, FalconetError
+from falconet.isa import Arch
 
-__all__ = ["aligned_heads", "lane_layout", "with_copies"]
+__all__ = ["aligned_heads", "aligned_operands", "lane_layout", "with_copies"]
 
 Array = NDArray[Any]
 
@@ -81,35 +81,56 @@ def _copy(graph: Graph, name: str, new: str, nodes: list[Node]) -> str:
     return new
 
 
+def aligned_operands(graph: Graph, arch: Arch) -> Graph:
+    """Copy operands whose channels are in other lanes than those they are added to, as
+    :func:`aligned_heads` does (after a concat or slice at a channel that is no multiple of them).
+    """
+    layout = _inputs(graph, arch)
+    made: list[Node] = []
+    for node in graph.nodes:
+        lanes = [layout[i][1] for i in node.inputs]
+        if node.op == "eltwise" and any(not np.array_equal(at, lanes[0]) for at in lanes):
+            for i, at in enumerate(lanes):
+                if not np.array_equal(at, np.arange(len(at))):
+                    node.inputs[i] = _copy(graph, node.inputs[i], f"{node.name}/aligned{i}", made)
+                    made[-1] = _as_conv(made[-1])
+                    layout[node.inputs[i]] = _lanes(made[-1], layout, arch)
+        made.append(node)
+        layout[node.output] = _lanes(node, layout, arch)
+    graph.nodes = made
+    return graph
+
+
 def lane_layout(graph: Graph, arch: Arch) -> dict[str, tuple[int, Array]]:
     """For each tensor: number of blocks and the lane position of each channel."""
-    n = arch.lanes
-
-    def dense(c: int) -> tuple[int, Array]:
-        return -(-c // n), np.arange(c)
-
-    layout = {name: dense(graph.tensors[name].shape[0]) for name in graph.inputs}
+    layout = _inputs(graph, arch)
     for node in graph.nodes:
-        if node.op == "conv" and not node.depthwise:
-            layout[node.output] = dense(node.consts["weight"].shape[0])
-        elif node.op == "concat":
-            at, parts = 0, []
-            for name in node.inputs:
-                blocks, lane_of = layout[name]
-                parts.append(lane_of + at * n)
-                at += blocks
-            layout[node.output] = at, np.concatenate(parts)
-        elif node.op == "slice":
-            lane_of = layout[node.inputs[0]][1][node.attrs["begin"]:node.attrs["end"]]
-            first = int(lane_of.min()) // n
-            layout[node.output] = int(lane_of.max()) // n + 1 - first, lane_of - first * n
-        else:
-            layout[node.output] = layout[node.inputs[0]]
-            for name in node.inputs[1:]:
-                if not np.array_equal(layout[name][1], layout[node.inputs[0]][1]):
-                    raise FalconetError(
-                        f"node '{node.name}': its operands keep their channels in different "
-                        "lanes (after a concat or slice at a channel that is no multiple of "
-                        f"{n}); put a 1x1 convolution before one of them"
-                    )
+        layout[node.output] = _lanes(node, layout, arch)
     return layout
+
+
+def _inputs(graph: Graph, arch: Arch) -> dict[str, tuple[int, Array]]:
+    return {name: _dense(graph.tensors[name].shape[0], arch) for name in graph.inputs}
+
+
+def _dense(channels: int, arch: Arch) -> tuple[int, Array]:
+    return -(-channels // arch.lanes), np.arange(channels)
+
+
+def _lanes(node: Node, layout: dict[str, tuple[int, Array]], arch: Arch) -> tuple[int, Array]:
+    """Blocks and lanes of a node's output."""
+    n = arch.lanes
+    if node.op == "conv" and not node.depthwise:
+        return _dense(node.consts["weight"].shape[0], arch)
+    if node.op == "concat":
+        at, parts = 0, []
+        for name in node.inputs:
+            blocks, lane_of = layout[name]
+            parts.append(lane_of + at * n)
+            at += blocks
+        return at, np.concatenate(parts)
+    if node.op == "slice":
+        lane_of = layout[node.inputs[0]][1][node.attrs["begin"]:node.attrs["end"]]
+        first = int(lane_of.min()) // n
+        return int(lane_of.max()) // n + 1 - first, lane_of - first * n
+    return layout[node.inputs[0]]

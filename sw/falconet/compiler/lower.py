@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from falconet.compiler.detect import lower_detect
 from falconet.compiler.graph import Graph, Node
-from falconet.compiler.lanes import aligned_heads, lane_layout, with_copies
+from falconet.compiler.lanes import aligned_heads, aligned_operands, lane_layout, with_copies
 from falconet.compiler.ops import (
     Buffer,
     CopyOp,
@@ -81,7 +81,7 @@ def lower(graph: Graph, arch: Arch, detect: dict[str, Any] | None = None) -> Net
     has no form for.
     """
     net = Network(graph, arch)
-    graph = net.graph = with_copies(graph)
+    graph = net.graph = aligned_operands(with_copies(graph), arch)
     heads = aligned_heads(graph, arch, detect) if detect is not None else {}
     lanes_of = lane_layout(graph, arch)
     image = _image_input(graph, arch)
@@ -94,7 +94,7 @@ def lower(graph: Graph, arch: Arch, detect: dict[str, Any] | None = None) -> Net
         try:
             net.ops.append(_lower_node(net, node, layer, image))
         except FalconetError as e:
-            raise FalconetError(f"node '{node.name}': {e}") from None
+            raise FalconetError(f"node '{node.origin}': {e}") from None
     for name in graph.outputs:
         if name not in heads:
             _lower_output(net, name)

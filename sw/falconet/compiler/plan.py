@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 
 from falconet.compiler.detect import ScanOp
 from falconet.compiler.lower import Network
-from falconet.compiler.ops import TILE_CYCLES, Buffer, MacOp, Op, StoreOp, tile_rows
+from falconet.compiler.ops import (
+    TILE_CYCLES,
+    Buffer,
+    ImageOp,
+    LoadOp,
+    MacOp,
+    Op,
+    StoreOp,
+    tile_rows,
+)
 from falconet.compiler.spill import insert_spills
 from falconet.isa import Dst, Engine, FalconetError
 
@@ -113,6 +122,15 @@ def _ring_rows(buf: Buffer, plan: Plan, at_once: bool = True) -> int:
     return rows if rows < 0.9 * buf.height else buf.height
 
 
+def _called(plan: Plan, op: Op) -> str:
+    """What the ONNX file calls an operation."""
+    if op.layer in range(len(plan.net.graph.nodes)):
+        return f"node '{plan.net.graph.nodes[op.layer].origin}'"
+    if isinstance(op, LoadOp | ImageOp):
+        return f"input '{op.source.name}'"
+    return f"output '{op.target.name}'" if isinstance(op, StoreOp) else f"node '{op.name}'"
+
+
 def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
     ops, n = plan.ops, len(plan.ops)
     arch = plan.net.arch
@@ -169,9 +187,9 @@ def _cut(plan: Plan, capacity: int, spill: float) -> list[int]:
     if best[n][0] == math.inf:
         j = max(k for k in range(n + 1) if best[k][0] < math.inf)
         raise FalconetError(
-            f"node '{ops[j].name}': its tensors do not fit the scratchpad of '{arch.name}' "
-            f"({arch.scratchpad_words} words) even in row stripes; use a smaller input or a "
-            "larger preset"
+            f"{_called(plan, ops[j])}: its tensors do not fit the scratchpad of '{arch.name}' "
+            f"({arch.scratchpad_words} words), even in row stripes where its weights stay on chip; "
+            "use a smaller input or a larger preset"
         )
     group_of, j, starts = [0] * n, n, []
     while j > 0:
