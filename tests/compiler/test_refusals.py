@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+import truth
 from onnx import TensorProto, helper
 from onnx_nets import Net
 
@@ -115,11 +116,42 @@ def test_refused(name: str) -> None:
     body, why = CASES[name]
     n = Net()
     y = n.q(body(n, n.q("x")), 0.0001 if name == "huge scale" else 0.04)
+    model = n.model(y)
     with pytest.raises(FalconetError) as caught:
-        import_onnx(n.model(y))
+        import_onnx(model)
     text = str(caught.value)
+    assert not truth.check(text, model)  # these files are in order, and onnxruntime is not blamed
     assert (text.startswith("node '") and why in text and ";" in text) or why in text
     assert "\n" not in text and len(text) < 300
+
+
+def test_all_findings_are_listed() -> None:
+    """In the order of the file; what follows from another finding is not one."""
+    n = Net()
+    a = n.q(n.op("Softmax", n.q(n.conv(n.q("x"), 8))))
+    b = n.q(n.op("Resize", a, None, np.array([1, 1, 2, 2], F), mode="linear"))
+    c = n.q(n.op("Relu", n.op("LRN", n.op("Softmax", b), size=3)))
+    model = n.model(n.q(n.op("AveragePool", c, kernel_shape=[3, 3], pads=[1, 1, 1, 1])))
+    names = {x.op_type: x.name for x in model.graph.node[::-1]}
+    with pytest.raises(FalconetError) as caught:
+        import_onnx(model)
+    first, *lines = str(caught.value).split("\n")
+    assert first == "the network cannot be compiled for 4 reasons:"
+    for line, op in zip(lines, ("Softmax", "Resize", "Softmax", "AveragePool"), strict=True):
+        assert f"({op}): " in line and line.startswith("  node '")
+    assert names["Resize"] in lines[1] and names["AveragePool"] in lines[3]
+    truth.check(str(caught.value), model)
+
+
+def test_a_list_has_an_end() -> None:
+    n = Net()
+    x = n.q("x")
+    for _ in range(60):
+        x = n.q(n.op("Softmax", x))
+    with pytest.raises(FalconetError) as caught:
+        import_onnx(n.model(x))
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 42 and "60 reasons" in lines[0] and lines[-1] == "  and 20 more"
 
 
 def test_output_without_quantisation() -> None:
@@ -133,6 +165,20 @@ def test_float_network() -> None:
     n = Net()
     with pytest.raises(FalconetError, match="'x' has no quantisation parameters; run 'falconet q"):
         import_onnx(n.model(n.op("Conv", "x", np.ones((8, 8, 1, 1), F))))
+
+
+def test_what_a_false_refusal_would_be() -> None:
+    """The harness itself: claims and names that are not so are found."""
+    n = Net()
+    model = n.model(n.q(n.op("Relu", n.q("x"))))
+    name = next(x.name for x in model.graph.node if x.op_type == "Relu")
+    truth.check(f"node '{name}' (Relu): it is there", model)
+    for lie in ("model: onnxruntime refuses the model; export it again",
+                "model: not a valid ONNX model; export it again",
+                "model: its shapes do not fit together, says onnx; export it again",
+                "node 'load images': does not fit", f"node '{name}' (Elu): no", "input 'y': no"):
+        with pytest.raises(AssertionError):
+            truth.check(lie, model)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), ("batch", 8, 4, 4), (1, 8, "h", "w"), (1, 8, 4)])
