@@ -69,8 +69,8 @@ def preprocess_of(
             result[field] *= channels
         if len(result[field]) != channels or (field == "std" and min(result[field]) <= 0):
             raise FalconetError(
-                f"{name}: preprocess.{field} is unusable; give one number, or one a channel ({channels})"
-                f"{', above 0' if field == 'std' else ''}"
+                f"{name}: preprocess.{field} is unusable; give one number, or one a channel "
+                f"({channels}){', above 0' if field == 'std' else ''}"
             )
     allowed = {"fit": ("letterbox", "crop", "stretch"),
                "colour": ("RGB", "BGR") if channels == 3 else ("GRAY",)}
