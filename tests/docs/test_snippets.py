@@ -13,7 +13,8 @@ PAGES = ("README.md", "docs/tutorial.md")
 @pytest.mark.parametrize("expected, printed", [
     ("a 1.0 b\n", "a 1.0 b\n"), ("x 178.1\n", "x 178.2\n"), ("1,056,500\n", "1,056,470\n"),
     ("mAP 0.6...\n", "mAP 0.6489\n"), ("a ... z\n", "a lot of z\n"),
-    ("a\n...\nz\n", "a\nb\nc\nz\n"), ("a\n...\nz\n", "a\nz\n"), ("x ... 5,000 y\n", "x 1 2 5,010 y\n"),
+    ("a\n...\nz\n", "a\nb\nc\nz\n"), ("a\n...\nz\n", "a\nz\n"),
+    ("x ... 5,000 y\n", "x 1 2 5,010 y\n"),
 ])
 def test_equal(expected: str, printed: str) -> None:
     assert difference(expected, printed) is None

@@ -2,8 +2,8 @@
 
 The netlist is made by what is installed with Falconet; the steps after it have been run with
 stand-ins only. nextpnr-xilinx has to be of 0.9.3 (August 2026) or newer: before, the widths of
-72-bit memories went wrong into the bitstream (its pull request 150), with timing met and no warning.
-So do constant inputs of DSP48E1 (159), which was open in September 2026. docs/board.md says more.
+72-bit memories went wrong into the bitstream (its pull request 150), timing met and no warning. So
+do constant inputs of DSP48E1 (159), which was open in September 2026. docs/board.md says more.
 """
 
 from __future__ import annotations
