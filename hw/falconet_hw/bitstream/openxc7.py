@@ -1,9 +1,9 @@
 """Bitstreams for the Zynq-7000 by open tools: yosys, nextpnr-xilinx, Project X-Ray.
 
 The netlist is made by what is installed with Falconet; the steps after it have been run with
-stand-ins only. nextpnr-xilinx has to be of 0.9.3 (August 2026) or newer: before, the widths of
-72-bit memories went wrong into the bitstream (its pull request 150), timing met and no warning. So
-do constant inputs of DSP48E1 (159), which was open in September 2026. docs/board.md says more.
+stand-ins only. nextpnr-xilinx has to have its pull requests 150 (merged in August 2026) and 159
+(open in September 2026): without them it gives the widths of 72-bit memories and constant inputs of
+DSP48E1 wrong to the bitstream, with timing met and no warning. docs/board.md says more.
 """
 
 from __future__ import annotations
