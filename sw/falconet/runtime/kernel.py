@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,8 @@ def build(compiler: str, flags: tuple[str, ...], target: Path) -> None:
         done = subprocess.run([compiler, *flags, str(SOURCES[0]), "-o", beside],
                               capture_output=True, text=True, timeout=300, errors="replace")
         if done.returncode:
-            raise FalconetError(f"{compiler} cannot compile {SOURCES[0].name} "
-                                f"({done.stderr.strip().splitlines()[:1]})")
+            said = done.stderr.strip().partition("\n")[0]
+            raise FalconetError(f"{compiler} cannot compile {SOURCES[0].name} ({said})")
         os.replace(beside, target)
     finally:
         Path(beside).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def _load(path: Path) -> Any:
     return run
 
 
-@lru_cache(maxsize=None)
+@cache
 def library() -> Any:
     """The kernel's function, compiled if it is not yet.
 

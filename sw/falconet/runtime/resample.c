@@ -36,7 +36,7 @@ static inline u8 clamp(int32_t sum)
     return v > 255 ? 255 : (u8)v;
 }
 
-/* The four steps in plain C. `halves` is as packed by pack(); the vector steps below use it. */
+/* The four steps in plain C. */
 static void x_plain(const u8 *in, u8 *out, const axis *a, int planes, int from, int to)
 {
     for (int i = from; i < to; i++) {
@@ -86,7 +86,7 @@ static void y_half_plain(const u8 **rows, u8 *out, int bytes)
 #else
 #define VECTORS 0
 static void x_vector(const u8 *in, u8 *out, const axis *a, const int16_t *w) {}
-static void y_vector(const u8 **rows, u8 *out, int bytes, int groups, const int16_t *w) {}
+static void y_vector(const u8 **rows, u8 *out, int bytes, int taps, const int16_t *w) {}
 static void x_half_vector(const u8 *p, u8 *out, int n) {}
 static void y_half_vector(const u8 **rows, u8 *out, int bytes) {}
 #endif
@@ -101,7 +101,7 @@ static void pack(int16_t *to, const int32_t *weight, int taps)
 }
 
 /* A row of the photograph as 1 or 3 bytes a pixel. */
-static void load(const job *j, const u8 *p, u8 *out)
+static void load(const job *j, const u8 *p, u8 *restrict out)
 {
     int n = j->width, step = j->channels;
     if (step == j->planes)
@@ -114,12 +114,13 @@ static void load(const job *j, const u8 *p, u8 *out)
             out[0] = p[0], out[1] = p[1], out[2] = p[2];
 }
 
-static void store(const job *j, const u8 *row, u8 *out, const u8 *table)
+static void store(const job *j, const u8 *restrict row, u8 *restrict out, const u8 *table)
 {
     int n = j->x.n, planes = j->planes;
+    const u8 flip = (u8)j->flip;
     if (j->flip >= 0) {
         for (int i = 0; i < n * planes; i++)
-            out[i] = row[i] ^ (u8)j->flip;
+            out[i] = row[i] ^ flip;
     } else if (j->results == 1) {
         for (int i = 0; i < n; i++)
             out[i] = table[row[i * planes + j->order[0]]];
@@ -164,7 +165,7 @@ static const u8 *along_y(const job *j, const u8 **rows, u8 *out, int i, int16_t 
     else if (half)
         y_half_plain(rows, out, bytes);
     else if (w)
-        pack(w, weight, a->taps), y_vector(rows, out, bytes, (a->taps + 3) / 4, w);
+        pack(w, weight, a->taps), y_vector(rows, out, bytes, a->taps, w);
     else
         y_plain(rows, out, bytes, a->taps, weight);
     return out;

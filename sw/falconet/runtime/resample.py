@@ -10,7 +10,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,9 @@ def _with_c(s: Scaling, image: Bytes, out: Bytes) -> None:
 def _with_pillow(s: Scaling, image: Bytes, out: Bytes) -> None:
     from PIL import Image
 
+    if s.x.n_out * s.y.n_out > 16 * s.x.n * s.y.n:  # a narrow strip, of which Pillow makes all
+        _with_numpy(s, image, out)
+        return
     bilinear = Image.Resampling.BILINEAR
     pixels = _planes(s, image)
     picture = Image.fromarray(pixels[..., 0] if s.planes == 1 else pixels)
@@ -223,7 +226,7 @@ _RUNS: dict[str, Callable[[Scaling, Bytes, Bytes], None]] = {
     "c": _with_c, "pillow": _with_pillow, "numpy": _with_numpy}
 
 
-@lru_cache(maxsize=None)
+@cache
 def _chosen(asked: str) -> str:
     """The implementation that the environment asks for, or the first that can be had."""
     if asked and asked not in IMPLEMENTATIONS:

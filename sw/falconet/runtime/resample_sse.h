@@ -13,22 +13,25 @@ ALWAYS __m128i total(__m128i high, __m128i low)
     return _mm_srli_epi32(_mm_add_epi32(_mm_slli_epi32(high, LOW), low), BITS);
 }
 
-ALWAYS void x_groups(const u8 *in, u8 *out, const axis *a, const int16_t *w, int groups)
+/* `whole`: all of a group's coefficients are looked at, though some be 0. */
+ALWAYS void x_taps(const u8 *in, u8 *restrict out, const axis *a, const int16_t *w, int taps,
+                   int whole)
 {
     const __m128i pair0 = _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
     const __m128i pair1 = _mm_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-    for (int i = 0; i < a->n; i++, out += 3) {
-        const u8 *p = in + (ptrdiff_t)a->first[i] * 3;
+    const int32_t *first = a->first, *end = first + a->n;
+    for (; first < end; first++, out += 3) {
+        const u8 *p = in + (ptrdiff_t)*first * 3;
         __m128i high = _mm_setzero_si128(), low = _mm_set1_epi32(ROUND);
-        for (int k = 0; k < groups; k++, p += 12, w += 8) {
-            __m128i v = get(p), c = get(w);
-            __m128i v0 = _mm_shuffle_epi8(v, pair0), v1 = _mm_shuffle_epi8(v, pair1);
-            high = _mm_add_epi32(high, _mm_add_epi32(
-                _mm_madd_epi16(v0, _mm_shuffle_epi32(c, 0x00)),
-                _mm_madd_epi16(v1, _mm_shuffle_epi32(c, 0x55))));
-            low = _mm_add_epi32(low, _mm_add_epi32(
-                _mm_madd_epi16(v0, _mm_shuffle_epi32(c, 0xaa)),
-                _mm_madd_epi16(v1, _mm_shuffle_epi32(c, 0xff))));
+        for (int k = 0; k < taps; k += 4, p += 12, w += 8) {
+            __m128i v = get(p), c = get(w), v0 = _mm_shuffle_epi8(v, pair0);
+            high = _mm_add_epi32(high, _mm_madd_epi16(v0, _mm_shuffle_epi32(c, 0x00)));
+            low = _mm_add_epi32(low, _mm_madd_epi16(v0, _mm_shuffle_epi32(c, 0xaa)));
+            if (whole || k + 2 < taps) {
+                __m128i v1 = _mm_shuffle_epi8(v, pair1);
+                high = _mm_add_epi32(high, _mm_madd_epi16(v1, _mm_shuffle_epi32(c, 0x55)));
+                low = _mm_add_epi32(low, _mm_madd_epi16(v1, _mm_shuffle_epi32(c, 0xff)));
+            }
         }
         __m128i words = _mm_packs_epi32(total(high, low), _mm_setzero_si128());
         int32_t pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
@@ -38,23 +41,25 @@ ALWAYS void x_groups(const u8 *in, u8 *out, const axis *a, const int16_t *w, int
 
 static SSE void x_vector(const u8 *in, u8 *out, const axis *a, const int16_t *w)
 {
-    int groups = (a->taps + 3) / 4;
-    if (groups == 1)
-        x_groups(in, out, a, w, 1);
-    else
-        x_groups(in, out, a, w, groups);
+    switch ((a->taps + 1) / 2) {
+    case 1: x_taps(in, out, a, w, 2, 0); break;
+    case 2: x_taps(in, out, a, w, 4, 0); break;
+    case 3: x_taps(in, out, a, w, 6, 0); break;
+    case 4: x_taps(in, out, a, w, 8, 0); break;
+    default: x_taps(in, out, a, w, a->taps, 1);
+    }
 }
 
-ALWAYS void y_groups(const u8 **rows, u8 *out, int bytes, int groups, const int16_t *w)
+ALWAYS void y_taps(const u8 **rows, u8 *restrict out, int bytes, const int16_t *w, int taps)
 {
     const __m128i zero = _mm_setzero_si128();
     for (int x = 0; x < bytes; x += 8) {
         __m128i high0 = zero, high1 = zero, low0 = _mm_set1_epi32(ROUND), low1 = low0;
-        for (int k = 0; k < 2 * groups; k++) {
-            __m128i c = get(w + k / 2 * 8);
-            c = k & 1 ? _mm_srli_epi64(c, 32) : c;
+        for (int k = 0; k < taps; k += 2) {
+            __m128i c = get(w + k / 4 * 8);
+            c = k & 2 ? _mm_srli_epi64(c, 32) : c;
             __m128i ch = _mm_shuffle_epi32(c, 0x00), cl = _mm_shuffle_epi32(c, 0xaa);
-            __m128i v = _mm_unpacklo_epi8(half_of(rows[2 * k] + x), half_of(rows[2 * k + 1] + x));
+            __m128i v = _mm_unpacklo_epi8(half_of(rows[k] + x), half_of(rows[k + 1] + x));
             __m128i v0 = _mm_unpacklo_epi8(v, zero), v1 = _mm_unpackhi_epi8(v, zero);
             high0 = _mm_add_epi32(high0, _mm_madd_epi16(v0, ch));
             high1 = _mm_add_epi32(high1, _mm_madd_epi16(v1, ch));
@@ -66,12 +71,14 @@ ALWAYS void y_groups(const u8 **rows, u8 *out, int bytes, int groups, const int1
     }
 }
 
-static SSE void y_vector(const u8 **rows, u8 *out, int bytes, int groups, const int16_t *w)
+static SSE void y_vector(const u8 **rows, u8 *out, int bytes, int taps, const int16_t *w)
 {
-    if (groups == 1)
-        y_groups(rows, out, bytes, 1, w);
-    else
-        y_groups(rows, out, bytes, groups, w);
+    switch ((taps + 1) / 2) {
+    case 1: y_taps(rows, out, bytes, w, 2); break;
+    case 2: y_taps(rows, out, bytes, w, 4); break;
+    case 3: y_taps(rows, out, bytes, w, 6); break;
+    default: y_taps(rows, out, bytes, w, taps);
+    }
 }
 
 /* Two results of a pixel each, as 16-bit words r g b - r g b -. */
