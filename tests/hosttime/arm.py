@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.runtime.kernel import Job
+from falconet.runtime.kernel import FLAGS, Job
 from falconet.runtime.resample import Scaling
 
 __all__ = ["ARM64", "ARMHF", "Target", "count", "missing", "program", "run"]
@@ -51,11 +52,12 @@ def _compile(compiler: str, *arguments: str | Path) -> None:
         raise FalconetError(f"{compiler}: {done.stderr.strip()}")
 
 
+@cache
 def program(target: Target, folder: Path) -> Path:
     """frames.c for ``target``."""
     made = folder / f"frames-{target.emulator}"
-    _compile(target.compiler, "-O3", "-std=gnu11", "-static", *target.flags, HERE / "frames.c",
-             "-o", made)
+    flags = [f for f in FLAGS if f not in ("-shared", "-fPIC")]
+    _compile(target.compiler, *flags, "-static", *target.flags, HERE / "frames.c", "-o", made)
     return made
 
 
@@ -90,14 +92,14 @@ def run(target: Target, executable: Path, cases: list[tuple[Scaling, Bytes]], fr
     return results, done.stderr.decode(errors="replace")
 
 
+@cache
 def counter(target: Target, folder: Path) -> Path:
     """The plugin that counts, for the emulator's version."""
     said = subprocess.run([target.emulator, "--version"], capture_output=True, text=True).stdout
     version = re.search(r"version (\d+)", said)
     api = 1 if version and int(version[1]) < 9 else 2  # of the interface for plugins
     plugin = folder / "count.so"
-    _compile("cc", "-O2", "-shared", "-fPIC", f"-DAPI={api}",
-             HERE / "count.c", "-o", plugin)
+    _compile("cc", "-O2", "-shared", "-fPIC", f"-DAPI={api}", HERE / "count.c", "-o", plugin)
     return plugin
 
 

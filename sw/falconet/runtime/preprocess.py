@@ -165,6 +165,10 @@ class Preprocessor:
         y, x = max(top, 0), max(left, 0)
         return scaling, frame, slice(y, y + window[2]), slice(x, x + window[3])
 
+    def scaling(self, shape: tuple[int, int, int]) -> Scaling:
+        """What is done to photographs of this shape (height, width, channels)."""
+        return self._placed(shape, False)[0]
+
     def __call__(self, image: Array) -> tuple[NDArray[np.int8], Frame]:
         """The stored input tensor, int8 [H, W, C], and where the photograph lies in it."""
         stored = np.empty((self.height, self.width, self.mean.size), np.int8)
