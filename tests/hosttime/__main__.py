@@ -108,8 +108,8 @@ def section(rows: list[dict[str, str]], arch: Any, why_not: str) -> str:
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(r.values()) for r in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     a9 = why_not or (
-        f"Cortex-A9: an estimate. Instructions of the C kernel with NEON, counted by qemu-user (the\n"
-        f"difference between two and six photographs); the time is for one instruction a cycle at\n"
+        f"Cortex-A9: an estimate. Instructions of the C kernel with NEON, counted by qemu-user\n"
+        f"(the difference between two and six photographs); the time is for one a cycle at\n"
         f"{A9_MHZ} MHz. What Python adds there is not counted.")
     return f"""## Host and machine
 
