@@ -27,6 +27,7 @@ from falconet.runtime.bus import Wake
 from falconet.runtime.detections import Options, pack_options
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
+from falconet.runtime.resample import Scaling
 from falconet_sim.iss import IssDevice, execute
 from falconet_sim.machine import Machine
 
@@ -166,18 +167,20 @@ def test_options_of_a_run_are_its_own(mode: str) -> None:
         driver.run(inputs)
 
 
-def test_a_slot_holds_the_photograph_staged_last() -> None:
+def test_a_slot_holds_the_photograph_staged_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bars and options that stand there already are not written again: the same bytes all the same.
     """
     graph = zoo_of_operators()
-    c, h, w = graph.tensors["x"].shape
-    graph.meta["preprocess"] = {"fit": "letterbox", "colour": "BGR", "size": [h, w], "pad": 9,
-                                "mean": [1] * c, "std": [2.0] * c}
+    tensor = graph.tensors["x"]
+    c, h, w = tensor.shape
+    graph.meta["preprocess"] = {  # no value is clamped
+        "fit": "letterbox", "colour": "BGR", "size": [h, w], "pad": 9,
+        "mean": [128.0 + tensor.zero_point] * c, "std": [1 / tensor.scale] * c}
     program, memory, rng = compile_graph(graph, TINY), FakeMemory(), np.random.default_rng(0)
     driver = Driver(FakeBus(memory, program), memory, name="fake")
     driver.load(program)
-    sizes = [(31, 40), (31, 40), (50, 20), (31, 40), (24, 24), (31, 40)]
-    for i, size in enumerate(sizes):
+    data = driver.slot(0).buffers[Segment.INPUT].array
+    for i, size in enumerate([(31, 40), (50, 20), (50, 20), (50, 20), (31, 40), (31, 40)]):
         photograph = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         if i == 3:
             driver.stage(driver.slot(0), {"x": np.full((c, h, w), 55, np.int8)})
@@ -188,8 +191,21 @@ def test_a_slot_holds_the_photograph_staged_last() -> None:
         other = Driver(FakeBus(FakeMemory(), program), FakeMemory(), name="new")
         other.load(program)
         other.stage_photograph(other.slot(0), photograph)
-        now, new = (d.slot(0).buffers[Segment.INPUT].array for d in (driver, other))
-        np.testing.assert_array_equal(now, new)
+        np.testing.assert_array_equal(data, other.slot(0).buffers[Segment.INPUT].array)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        scale = Scaling.__call__
+
+        def cut_short(*given: object) -> None:
+            scale(*given)
+            raise KeyboardInterrupt
+
+        patch.setattr(Scaling, "__call__", cut_short)
+        driver.stage_photograph(driver.slot(0), photograph[:, :20])
+    driver.stage_photograph(driver.slot(0), photograph)
+    np.testing.assert_array_equal(data, other.slot(0).buffers[Segment.INPUT].array)
+    corner, data[0] = data[0], 111  # a bar: it stays as it is
+    driver.stage_photograph(driver.slot(0), photograph)
+    assert data[0] == 111 != corner
 
 
 def test_options_are_packed_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -271,7 +270,7 @@ def _run_of(using: str | None) -> Callable[[Scaling, Bytes, Bytes], None]:
     return _RUNS[using or implementation()]
 
 
-def resample(image: Bytes, height: int, width: int, using: str | None = None) -> NDArray[Any]:
+def resample(image: Bytes, height: int, width: int, using: str | None = None) -> Bytes:
     """``image`` (uint8 [h, w, 1 or 3]) scaled to [height, width, channels]."""
     out = np.empty((height, width, image.shape[2]), np.uint8)
     h, w, channels = image.shape
