@@ -10,6 +10,7 @@ from falconet.commands import (
     build,
     comparison,
     data,
+    demo,
     detect,
     figures,
     inspection,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    build, inspection, running, detect, comparison, figures, worst_case, accuracy,
+    build, inspection, running, detect, demo, comparison, figures, worst_case, accuracy,
     bitstreams, samples, data, training, studies,
 ):
     group.register(app)

@@ -1,0 +1,263 @@
+"""The page's server: one machine, one picture at a time, and no path or name from outside opened.
+
+It answers GET for the page, ``/state`` and ``/samples/NAME``, and POST for ``/see`` (a picture's
+bytes) and ``/camera`` (the next frame of the server's own camera). Both take the query fields
+``score``, ``iou``, ``sigma``, ``maximum``, ``trace`` (a timeline is wanted) and ``picture`` (send
+the picture back as JPEG). What goes wrong is ``{"error": sentence}``: 400 for a picture or an
+option, 403 for a request of another site, 413 for too many bytes, 500 for the machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import io
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconet.demo.camera import Camera
+from falconet.demo.looking import Machine, Times
+from falconet.isa import FalconetError
+from falconet.runtime.detections import Options
+from falconet.runtime.photographs import read_photograph
+
+if TYPE_CHECKING:
+    from flask import Flask, Response
+
+__all__ = ["LIMIT", "LOOPBACK", "Samples", "is_local", "make_app", "serve", "show"]
+
+LIMIT = 64 << 20
+"""Bytes of an upload."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Samples = Mapping[str, Callable[[], bytes]]
+"""Sample photographs: the PNG file of each name."""
+
+_PAGE = Path(__file__).parent / "page"
+_FILES = {"/": ("index.html", "text/html"), "/style.css": ("style.css", "text/css"),
+          "/script.js": ("script.js", "text/javascript"),
+          "/icon.svg": ("icon.svg", "image/svg+xml")}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+                               "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def is_local(host: str) -> bool:
+    """Whether only this computer can reach a server that listens there."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def _number(arguments: Mapping[str, str], field: str, kind: type[Any]) -> Any:
+    text = arguments.get(field, "")
+    if not text:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise FalconetError(f"options: {field}={text[:20]!r} is not {what}") from None
+
+
+def _options(arguments: Mapping[str, str], limit: int | None) -> Options:
+    """Of a request; refuses what the program has no room for."""
+    score, iou, sigma = (_number(arguments, k, float) for k in ("score", "iou", "sigma"))
+    options = Options(score, iou, sigma, _number(arguments, "maximum", int))
+    if limit is not None and (options.maximum or 0) > limit:
+        raise FalconetError(f"options: maximum={options.maximum}; the program has room for {limit}")
+    return options
+
+
+def _jpeg(photograph: NDArray[np.uint8]) -> str:
+    """As base64."""
+    if importlib.util.find_spec("cv2") is not None:
+        import cv2
+
+        data = cv2.imencode(".jpg", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR))[1].tobytes()
+    else:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(photograph).save(file, "JPEG", quality=90)
+        data = file.getvalue()
+    return base64.b64encode(data).decode()
+
+
+def _host_of(url: str) -> str | None:
+    """The host of ``//host:port`` or of an origin, without the port; None if it is none."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
+             *, local: bool = True) -> Flask:
+    """The application.
+
+    Parameters
+    ----------
+    local:
+        It listens on this computer only: then a request that calls the computer by another name
+        comes from a page of somewhere else (DNS rebinding), and is refused.
+    """
+    from flask import Flask, Response, jsonify, request
+    from werkzeug.exceptions import HTTPException
+
+    app = Flask(__name__, static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LIMIT
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    state = {**machine.described(), "samples": list(samples), "limit": LIMIT,
+             "camera": None if camera is None else camera.number}
+
+    def refuse(sentence: str, status: int) -> Response:
+        response = jsonify(error=sentence)
+        response.status_code = status
+        return response
+
+    @app.before_request
+    def ours() -> Response | None:
+        if local and _host_of(f"//{request.host}") not in LOOPBACK:
+            return refuse("this page is for this computer only; open it as http://127.0.0.1, or "
+                          "start the demo with --host", 403)
+        own = {None, f"http://{request.host}", f"https://{request.host}"}
+        if request.headers.get("Origin") not in own:
+            return refuse("the request comes from the page of another site", 403)
+        return None
+
+    @app.after_request
+    def guard(response: Response) -> Response:
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.errorhandler(FalconetError)
+    def sentence(error: FalconetError) -> Response:
+        return refuse(str(error), 400)
+
+    @app.errorhandler(HTTPException)
+    def known(error: HTTPException) -> Response:
+        text = (f"the picture is larger than {LIMIT >> 20} MB; send a smaller one"
+                if error.code == 413 else f"{error.name}: {error.description}")
+        return refuse(text, error.code or 500)
+
+    def page(path: str) -> None:
+        name, kind = _FILES[path]
+        data = (_PAGE / name).read_bytes()
+        app.add_url_rule(path, name, lambda: Response(data, mimetype=kind))
+
+    for path in _FILES:
+        page(path)
+
+    @app.get("/state")
+    def described() -> Response:
+        return jsonify(state)
+
+    @app.get("/samples/<name>")
+    def sample(name: str) -> Response:
+        if name not in samples:
+            return refuse("there is no such sample photograph", 404)
+        return Response(samples[name](), mimetype="image/png")
+
+    def seen(take: Callable[[], NDArray[np.uint8]]) -> Response:
+        asked = request.args
+        options = _options(asked, (state["options"] or {}).get("limit"))
+        times = Times()
+        with machine.turn:
+            with times.of("decode"):
+                photograph = take()
+            try:
+                found = machine.look(photograph, options, trace="trace" in asked, times=times)
+            except FalconetError as e:
+                return refuse(str(e), 500)
+        if "picture" in asked:
+            found["picture"] = _jpeg(photograph)
+        return jsonify(found)
+
+    @app.post("/see")
+    def see() -> Response:
+        data = request.get_data(cache=False)
+        if not data:
+            raise FalconetError("the upload is empty; send the bytes of a picture")
+        return seen(lambda: _photograph(data))
+
+    @app.post("/camera")
+    def look() -> Response:
+        if camera is None:
+            return refuse("this server has no camera; start it with --camera 0", 404)
+        return seen(camera.frame)
+
+    return app
+
+
+def _photograph(data: bytes) -> NDArray[np.uint8]:
+    from PIL import Image
+    try:
+        with Image.open(io.BytesIO(data)) as p:
+            return np.asarray(p.convert("RGB"))
+    except OSError as e:
+        raise FalconetError(f"upload: not a picture ({e})") from None
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens; one sentence if the port or the address cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.create_server(address[:2], family=family) as listener:
+            yield listener
+    except socket.gaierror as e:
+        raise FalconetError(f"--host {host}: no such address ({e.strerror})") from None
+    except (OSError, OverflowError) as e:
+        reason = e if isinstance(e, OverflowError) or not e.errno else os.strerror(e.errno)
+        raise FalconetError(f"--port {port}: {host} cannot be listened on there ({reason}); give "
+                            "another --port") from None
+
+
+def serve(app: Flask, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve until the keyboard interrupts. ``ready`` gets the page's address once it listens.
+
+    Port 0 takes a free one.
+    """
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
+
+    with _listening(host, port) as listener:
+        port = int(listener.getsockname()[1])
+        server = make_server(host, port, app, threaded=True, request_handler=Quiet,
+                             fd=listener.fileno())
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{port}")
+        server.serve_forever()
+
+
+def show(machine: Machine, samples: Samples, camera: int | None, host: str, port: int,
+         say: Callable[[str], None], *, browser: bool = False) -> None:
+    """The page of ``machine`` until the keyboard interrupts, with the server's camera if given."""
+    def ready(address: str) -> None:
+        say(f"{machine.program.header['model']} on the {machine.device}: {address} (Ctrl-C ends)")
+        if not is_local(host):
+            say("everybody on this network can use this page, its machine and its camera")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    with contextlib.ExitStack() as stack:
+        own = None
+        if camera is not None:
+            own = Camera(camera)
+            stack.callback(own.close)
+        serve(make_app(machine, samples, own, local=is_local(host)), host, port, ready)
