@@ -22,8 +22,8 @@ MISSING = [p for p in ("chromium", "chromedriver") if shutil.which(p) is None]
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the standard's name of a reference
 _FLAGS = [
-    "headless", "no-sandbox", "hide-scrollbars", "disable-gpu", "disable-dev-shm-usage", "no-first-run",
-    "disable-background-networking", "disable-component-update", "disable-sync",
+    "headless", "no-sandbox", "hide-scrollbars", "disable-gpu", "disable-dev-shm-usage",
+    "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync",
     "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
 ]
 

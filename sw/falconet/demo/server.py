@@ -2,9 +2,10 @@
 
 It answers GET for the page, ``/state`` and ``/samples/NAME``, and POST for ``/see`` (a picture's
 bytes) and ``/camera`` (the next frame of the server's own camera). Both take the query fields
-``score``, ``iou``, ``sigma``, ``maximum``, ``trace`` (a timeline is wanted) and ``picture`` (send
-the picture back as JPEG). What goes wrong is ``{"error": sentence}``: 400 for a picture or an
-option, 403 for a request of another site, 413 for too many bytes, 500 for the machine.
+``score``, ``iou``, ``sigma``, ``maximum``, ``trace`` (a timeline is wanted), ``picture`` (send the
+picture back as JPEG) and ``name`` (what a sentence calls the picture). What goes wrong is
+``{"error": sentence}``: 400 for a picture or an option, 403 for a request of another site, 413 for
+too many bytes, 500 for the machine.
 """
 
 from __future__ import annotations
@@ -187,8 +188,9 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
     def see() -> Response:
         data = request.get_data(cache=False)
         if not data:
-            raise FalconetError("the upload is empty; send the bytes of a picture")
-        return seen(lambda: _photograph(data))
+            raise FalconetError("the file is empty; send the bytes of a picture")
+        name = request.args.get("name", "")[:80] or "the picture"
+        return seen(lambda: read_photograph(data, name))
 
     @app.post("/camera")
     def look() -> Response:
@@ -197,15 +199,6 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
         return seen(camera.frame)
 
     return app
-
-
-def _photograph(data: bytes) -> NDArray[np.uint8]:
-    from PIL import Image
-    try:
-        with Image.open(io.BytesIO(data)) as p:
-            return np.asarray(p.convert("RGB"))
-    except OSError as e:
-        raise FalconetError(f"upload: not a picture ({e})") from None
 
 
 @contextlib.contextmanager

@@ -42,7 +42,10 @@ function complain(text) {
 /** Counts the seconds until the returned function is called. */
 function clock() {
   const began = performance.now();
-  const tick = () => say(`working, ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  const tick = () => {
+    const seconds = (performance.now() - began) / 1000;
+    if (!camera || seconds > 1) say(`working, ${seconds.toFixed(1)} s`);
+  };
   const timer = setInterval(tick, 100);
   if (!camera) {
     $("spinner").hidden = $("curtain").hidden = false;
@@ -112,6 +115,7 @@ function drawBoxes(seen) {
 
 /** Fills a table; columns are [title, cell(row)], the first is text, the others are numbers. */
 function fill(table, columns, rows, light) {
+  table.hidden = !rows.length;
   const kind = (i) => (i ? {} : { class: "name" });
   const head = make("tr");
   head.append(...columns.map(([title], i) => make("th", { scope: "col", ...kind(i) }, title)));
@@ -272,8 +276,8 @@ async function look({ name, blob, trace = true }) {
   try {
     const known = blob && await show(blob).then(() => true, () => false);
     if (blob && blob.size > state.limit)
-      throw new Error(`the picture is larger than ${state.limit >> 20} MB; take a smaller one`);
-    const query = asked({ ...(trace && { trace: 1 }), ...(!known && { picture: 1 }) });
+      throw new Error(`${name}: larger than ${state.limit >> 20} MB; take a smaller picture`);
+    const query = asked({ name, ...(trace && { trace: 1 }), ...(!known && { picture: 1 }) });
     const seen = await post(blob ? "/see" : "/camera", query, blob);
     if (seen.picture) {
       const picture = decoded(seen.picture);
@@ -293,7 +297,7 @@ async function look({ name, blob, trace = true }) {
     say("");
     stopCamera();
     clearPicture();
-    complain(`${name}: ${error.message}`);
+    complain(error.message);
   }
 }
 
