@@ -77,6 +77,13 @@ class Browser:
         """Keys into an element; a file's path into one that takes files."""
         self._call(f"{self._find(css)}/value", text=text)
 
+    def tab(self) -> str:
+        """The id of the element that the key of that name leads to."""
+        key = {"type": "key", "id": "keys", "actions": [
+            {"type": kind, "value": "\ue004"} for kind in ("keyDown", "keyUp")]}
+        self._call("/actions", actions=[key])
+        return str(self.run("return document.activeElement.id"))
+
     def size(self, width: int, height: int) -> None:
         """Of the page, whatever the window's edges are."""
         self._call("/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params={

@@ -60,16 +60,8 @@ function clock() {
 
 // ------------------------------------------------------------------------------ the picture
 
-function placeOverlay() {
-  const canvas = $("photograph"), overlay = $("overlay");
-  for (const [side, value] of [["left", canvas.offsetLeft], ["top", canvas.offsetTop],
-    ["width", canvas.offsetWidth], ["height", canvas.offsetHeight]])
-    overlay.style[side] = `${value}px`;
-}
-
 function showStage(full) {
-  $("photograph").hidden = !full;
-  $("overlay").toggleAttribute("hidden", !full);
+  $("frame").hidden = !full;
   $("hint").hidden = full;
   $("stage").classList.toggle("empty", !full);
 }
@@ -85,7 +77,6 @@ async function show(picture) {
   if (image.close) image.close();
   showStage(true);
   $("overlay").replaceChildren();
-  placeOverlay();
 }
 
 function clearPicture() {
@@ -403,7 +394,6 @@ function listen() {
   $("browser-camera").addEventListener("click", (e) => startCamera(e.target, browserCamera));
   $("own-camera").addEventListener("click", (e) => startCamera(
     e.target, async () => ({ take: async () => null, stop: () => {} })));
-  new ResizeObserver(placeOverlay).observe($("photograph"));
 }
 
 function showSamples() {
