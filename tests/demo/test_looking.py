@@ -140,7 +140,7 @@ def test_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert main([str(tmp_path / "net.flc"), "--host", "0.0.0.0", "--port", "80"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "spots on the board pynq-z2: http://0.0.0.0:80 (Ctrl-C ends)",
-        "everybody on this network can use this page, its machine and its camera"]
+        "everybody on this network can use this page and its machine"]
     assert seen["state"]["device"] == "board pynq-z2"
     assert "counted on the board" in seen["state"]["note"]
     assert seen["reply"]["timeline"]["bars"] and seen["reply"]["cycles"] > 0

@@ -167,6 +167,7 @@ def test_too_much(programs: dict[str, Program]) -> None:
 
 @pytest.mark.parametrize("headers, status", [
     ({}, 200), ({"Host": "127.0.0.1:8000"}, 200), ({"Host": "[::1]:8000"}, 200),
+    ({"Host": "127.0.0.5"}, 200), ({"Host": "127.0.0.1.rebound.example"}, 403),
     ({"Host": "rebound.example:8000"}, 403), ({"Host": "localhost.rebound.example"}, 403),
     ({"Host": "192.168.1.7"}, 403), ({"Host": "[::2]"}, 403), ({"Host": ""}, 403),
     ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, 200),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.runtime.photographs import opencv
 
 __all__ = ["Camera"]
 
@@ -27,13 +27,8 @@ class Camera:
     """
 
     def __init__(self, number: int) -> None:
-        if importlib.util.find_spec("cv2") is None:
-            raise FalconetError(
-                "to read a camera, OpenCV is needed; run: pip install opencv-python-headless")
-        import cv2
-
-        self.number = number
-        self._capture: Any = cv2.VideoCapture(number)
+        self.number, self._cv2 = number, opencv("to read a camera")
+        self._capture: Any = self._cv2.VideoCapture(number)
         if not self._capture.isOpened():
             raise FalconetError(f"camera {number} cannot be opened; is it connected, and free?")
 
@@ -42,8 +37,6 @@ class Camera:
 
         Frames queue up while nobody looks; one that had to be waited for is new.
         """
-        import cv2
-
         for _ in range(_QUEUE):
             began = time.perf_counter()
             there = self._capture.grab()
@@ -52,7 +45,8 @@ class Camera:
         there, frame = self._capture.retrieve() if there else (False, None)
         if not there or frame is None:
             raise FalconetError(f"camera {self.number} gives no picture; is it still connected?")
-        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8)
+        rgb: NDArray[np.uint8] = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+        return rgb
 
     def close(self) -> None:
         """Let it go."""

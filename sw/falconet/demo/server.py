@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib.util
 import io
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -33,11 +33,10 @@ from falconet.runtime.photographs import read_photograph
 if TYPE_CHECKING:
     from flask import Flask, Response
 
-__all__ = ["LIMIT", "LOOPBACK", "Samples", "is_local", "make_app", "serve", "show"]
+__all__ = ["LIMIT", "Samples", "is_local", "make_app", "serve", "show"]
 
 LIMIT = 64 << 20
 """Bytes of an upload."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Samples = Mapping[str, Callable[[], bytes]]
 """Sample photographs: the PNG file of each name."""
@@ -56,7 +55,10 @@ _HEADERS = {
 
 def is_local(host: str) -> bool:
     """Whether only this computer can reach a server that listens there."""
-    return host in LOOPBACK or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _number(arguments: Mapping[str, str], field: str, kind: type[Any]) -> Any:
@@ -81,25 +83,19 @@ def _options(arguments: Mapping[str, str], limit: int | None) -> Options:
 
 def _jpeg(photograph: NDArray[np.uint8]) -> str:
     """As base64."""
-    if importlib.util.find_spec("cv2") is not None:
-        import cv2
+    from PIL import Image
 
-        data = cv2.imencode(".jpg", cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR))[1].tobytes()
-    else:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(photograph).save(file, "JPEG", quality=90)
-        data = file.getvalue()
-    return base64.b64encode(data).decode()
+    file = io.BytesIO()
+    Image.fromarray(photograph).save(file, "JPEG", quality=90)
+    return base64.b64encode(file.getvalue()).decode()
 
 
-def _host_of(url: str) -> str | None:
-    """The host of ``//host:port`` or of an origin, without the port; None if it is none."""
+def _host(header: str) -> str:
+    """``host:port`` without the port; empty if it is no such thing."""
     try:
-        return urlsplit(url).hostname
+        return urlsplit(f"//{header}").hostname or ""
     except ValueError:
-        return None
+        return ""
 
 
 def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
@@ -128,7 +124,7 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
 
     @app.before_request
     def ours() -> Response | None:
-        if local and _host_of(f"//{request.host}") not in LOOPBACK:
+        if local and not is_local(_host(request.host)):
             return refuse("this page is for this computer only; open it as http://127.0.0.1, or "
                           "start the demo with --host", 403)
         own = {None, f"http://{request.host}", f"https://{request.host}"}
@@ -242,7 +238,8 @@ def show(machine: Machine, samples: Samples, camera: int | None, host: str, port
     def ready(address: str) -> None:
         say(f"{machine.program.header['model']} on the {machine.device}: {address} (Ctrl-C ends)")
         if not is_local(host):
-            say("everybody on this network can use this page, its machine and its camera")
+            say("everybody on this network can use this page and its machine"
+                + (", and look through its camera" if camera is not None else ""))
         if browser:
             import webbrowser
 
