@@ -25,6 +25,7 @@ _FLAGS = [
     "headless", "no-sandbox", "hide-scrollbars", "disable-gpu", "disable-dev-shm-usage",
     "no-first-run", "disable-background-networking", "disable-component-update", "disable-sync",
     "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",
+    "host-resolver-rules=MAP pynq 127.0.0.1",
 ]
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from browser import MISSING, Browser, browser
 from demo_programs import classifier, detector_program, noise, png
-from demo_server import server
+from demo_server import Capture, inside, server
+from PIL import Image
+
+from falconet.demo.camera import Camera
+from falconet.demo.looking import Machine, by_inputs
+from falconet.demo.server import make_app
+from falconet.isa import Program
+from falconet_sim.golden import GoldenDevice
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -33,6 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "dark.png").write_bytes(png(np.zeros((40, 60, 3), np.uint8)))
     (path / "cut.png").write_bytes(png(noise())[:300])
     (path / "text.jpg").write_text("no picture")
+    blue = Image.new("RGB", (120, 40), (20, 40, 200))
+    blue.save(path / "page.tiff")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    blue.save(path / "turned.jpg", exif=exif)
     return path
 
 
@@ -183,6 +195,71 @@ def test_camera(page: Browser) -> None:
     page.until(IDLE)
     page.until("document.querySelectorAll('#timeline rect').length")
     assert page.run("return document.querySelector('#browser-camera').ariaPressed") == "false"
+
+
+@pytest.mark.parametrize("name, size", [("page.tiff", [120, 40]), ("turned.jpg", [40, 120])])
+def test_pictures_that_look_otherwise_to_a_browser(
+    name: str, size: list[int], page: Browser, address: str, folder: Path,
+) -> None:
+    """One that it cannot show comes from the server; one with an orientation is turned."""
+    assert [asked(address, folder / name)[k] for k in ("width", "height")] == size
+    page.type("#file", f"{folder}/{name}")
+    page.until(IDLE)
+    w, h, *middle = page.run("""
+        const canvas = document.querySelector('#photograph'), half = canvas.width / 2;
+        return [canvas.width, canvas.height,
+                ...canvas.getContext('2d').getImageData(half, canvas.height / 2, 1, 1).data];
+    """)
+    assert w / h == pytest.approx(size[0] / size[1], rel=0.02)
+    assert middle == pytest.approx([20, 40, 200, 255], abs=8)
+    assert page.run(f"return {BOXES}") > 0
+
+
+def test_the_camera_of_the_server(window: Browser, folder: Path, monkeypatch: pytest.MonkeyPatch
+                                  ) -> None:
+    """As on a board: its frames come with their boxes; a page from afar has no other camera."""
+    monkeypatch.setattr("cv2.VideoCapture", Capture)
+    program = Program.load(folder / "net.flc")
+    machine = Machine(program, by_inputs(GoldenDevice(program), program), "model", "no clock")
+    with inside(make_app(machine, {}, Camera(2))) as where:
+        window.open(f"http://{where}")
+        window.until("document.body.dataset.ready")
+        button = window.run("return document.querySelector('#own-camera').innerText")
+        assert button == "Camera 2 of the server"
+        window.click("#own-camera")
+        window.until("document.querySelector('#says').innerText.includes('pictures a second')")
+        colour = window.run("return [...document.querySelector('#photograph').getContext('2d')"
+                            ".getImageData(9, 9, 1, 1).data]")
+        assert colour[:2] == pytest.approx([200, 100], abs=8) and window.run(f"return {BOXES}")
+        window.click("#own-camera")
+        window.until(IDLE)
+    window.click("#own-camera")
+    says = window.until("document.querySelector('#error').innerText")
+    assert says == "the server does not answer; is it still running?"
+    window.log()
+
+
+@pytest.mark.parametrize("camera", [None, 2])
+def test_from_another_computer(camera: int | None, window: Browser, folder: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a board's name: no camera of the browser, and why; refused if it is for this computer."""
+    monkeypatch.setattr("cv2.VideoCapture", Capture)
+    program = Program.load(folder / "net.flc")
+    machine = Machine(program, by_inputs(GoldenDevice(program), program), "model", "no clock")
+    own = None if camera is None else Camera(camera)
+    with inside(make_app(machine, {}, own, local=False)) as where:
+        window.open(f"http://{where.replace('127.0.0.1', 'pynq')}")
+        window.until("document.body.dataset.ready")
+        assert window.run("return document.querySelector('#browser-camera').disabled")
+        note = window.run("return document.querySelector('#camera-note').innerText")
+        assert note.startswith("A browser lends its camera to https pages and to this computer's")
+        assert ("started with --camera 0" in note) is (camera is None)
+        window.type("#file", f"{folder}/wide.png")
+        window.until(IDLE)
+    with inside(make_app(machine, {}, own)) as where:
+        window.open(f"http://{where.replace('127.0.0.1', 'pynq')}")
+        assert "this page is for this computer only" in window.run("return document.body.innerText")
+    window.log()
 
 
 def test_keyboard_widths_and_darkness(page: Browser, folder: Path) -> None:

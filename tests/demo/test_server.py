@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from demo_programs import classifier, detector_program, noise, png
+from demo_server import Capture
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -241,32 +242,6 @@ def test_the_machine_stops(programs: dict[str, Program]) -> None:
         reply = ask.post("/see", data=png(noise()))
         assert reply.status_code == 500
         assert reply.get_json() == {"error": "falconet: the machine stops"}
-
-
-class Capture:
-    """A camera whose driver holds frames back; a new one comes every 20 ms."""
-
-    def __init__(self, number: int) -> None:
-        self.queue, self.at, self.released, self.gone = 3, 0, False, number == 7
-        self.there = number != 9
-
-    def isOpened(self) -> bool:
-        return self.there
-
-    def grab(self) -> bool:
-        self.at += 1
-        self.queue -= 1
-        if self.queue < 0:
-            time.sleep(0.02)
-        return not self.gone
-
-    def retrieve(self) -> tuple[bool, np.ndarray]:
-        bgr = np.empty((40, 60, 3), np.uint8)
-        bgr[:] = self.at, 100, 200
-        return True, bgr
-
-    def release(self) -> None:
-        self.released = True
 
 
 def test_camera(monkeypatch: pytest.MonkeyPatch, programs: dict[str, Program]) -> None:
