@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demo_programs import detector_program, noise, png
+from demo_programs import classifier, detector_program, noise, png
 from demo_server import server
 from devices import board
 
 import falconet.demo.board
+from falconet.cli import main as command
 from falconet.demo.__main__ import main
 from falconet.demo.looking import Machine, Times, by_inputs, by_steps, timeline
 from falconet.isa import Elementwise, End, Engine, Load, Mac, Program, Store, preset
@@ -116,8 +117,6 @@ def test_command(tmp_path: Path) -> None:
 ])
 def test_addresses(host: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
                    ) -> None:
-    from falconet.cli import main as command
-
     detector_program().save(tmp_path / "net.flc")
     assert command(f"demo --model {tmp_path}/net.flc --port 0 --host {host}".split()) == 1
     assert capsys.readouterr().err.startswith(sentence)
@@ -136,7 +135,7 @@ def test_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         seen["reply"] = ask.post("/see?trace=1", data=png(noise())).get_json()
 
     monkeypatch.setattr(falconet.demo.board, "open_board", lambda *_, **__: machine)
-    monkeypatch.setattr("falconet.demo.server.serve", stand_in)
+    monkeypatch.setattr("falconet.demo.serving.serve", stand_in)
     assert main([str(tmp_path / "net.flc"), "--host", "0.0.0.0", "--port", "80"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "spots on the board pynq-z2: http://0.0.0.0:80 (Ctrl-C ends)",
@@ -145,6 +144,60 @@ def test_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "counted on the board" in seen["state"]["note"]
     assert seen["reply"]["timeline"]["bars"] and seen["reply"]["cycles"] > 0
     assert not machine.board.buffers  # its memory
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_bitstream_goes_through_pynq(
+    simulated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it is installed; its simulated board is called one."""
+    (tmp_path / "pynq.py").write_text(
+        "class Overlay:\n    def __init__(self, path): self.path, self.device = path, Device()\n"
+        f"class Device:\n    {'run_timeout = 600.0' if simulated else 'pass'}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynq", raising=False)
+    detector_program().save(tmp_path / "net.flc")
+    opened, machine = [], board(TINY)
+
+    def open_board(overlay: Any, **_: Any) -> Any:
+        opened.append(overlay.path)
+        return machine
+
+    monkeypatch.setattr(falconet.demo.board, "open_board", open_board)
+    monkeypatch.setattr("falconet.demo.serving.serve", lambda app, host, port, ready: ready("here"))
+    assert main([f"{tmp_path}/net.flc", "--bitstream", "some/falconet.bit"]) == 0
+    assert opened == ["some/falconet.bit"]
+    where = "simulated board" if simulated else "board pynq-z2"
+    assert capsys.readouterr().out == f"spots on the {where}: here (Ctrl-C ends)\n"
+    del sys.modules["pynq"]
+
+
+def test_a_browser_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector_program().save(tmp_path / "net.flc")
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("falconet.demo.serving.serve", lambda app, host, port, ready: ready("here"))
+    for option, want in (("--no-open", []), ("--open", ["here"])):
+        assert command(["demo", "--model", f"{tmp_path}/net.flc", option]) == 0
+        assert opened == want
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    ("--bitstream x.bit", "--bitstream is loaded into a board; give --device board too"),
+    ("--device board --board zed", "board 'zed' is unknown; choose one of: pynq-z2"),
+    ("--device board --model net.flc", "net.flc: made for 'tiny', not for 'pynq-z2'"),
+    ("--model plain.flc", "program 'kinds': its outputs are not described, so there is nothing"),
+])
+def test_mistakes(arguments: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                  capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    detector_program().save("net.flc")
+    plain = classifier()
+    plain.header["meta"] = {"preprocess": plain.header["meta"]["preprocess"]}
+    plain.save("plain.flc")
+    assert command(["demo", *arguments.split()]) == 1
+    assert capsys.readouterr().err.startswith(f"falconet: {sentence}")
 
 
 @pytest.mark.parametrize("arguments, sentence", [

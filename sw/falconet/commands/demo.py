@@ -115,7 +115,7 @@ def demo(
     """
     if bitstream is not None and device is not Where.board:
         raise FalconetError("--bitstream is loaded into a board; give --device board too")
-    from falconet.demo.server import show
+    from falconet.demo.serving import show
 
     with _machine(device, model, preset, board_name, bitstream) as machine:
         show(machine, _samples(machine.program), camera, host, port, results.print, browser=browser)

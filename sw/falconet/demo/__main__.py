@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         if importlib.util.find_spec("flask") is None:
             raise FalconetError("the package 'flask' is missing; run: pip3 install flask")
         from falconet.demo.board import open_machine, samples
-        from falconet.demo.server import show
+        from falconet.demo.serving import show
         from falconet.samples import sample
 
         program = Program.load(sample(given.program))

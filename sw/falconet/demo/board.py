@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from falconet.demo.looking import Machine, by_steps
-from falconet.isa import Program, board
+from falconet.isa import FalconetError, Program, board
 from falconet.runtime.bitstream import load_bitstream
 from falconet.runtime.boards import open_board
 from falconet.runtime.linux import ROOT
@@ -34,7 +34,11 @@ def open_machine(program: Program, name: str, bitstream: Path | None, root: Path
         if importlib.util.find_spec("pynq") is not None:
             from pynq import Overlay
 
-            overlay = Overlay(str(bitstream))
+            try:
+                overlay = Overlay(str(bitstream))
+            except (OSError, RuntimeError) as e:
+                raise FalconetError(f"{bitstream}: PYNQ does not load it ({e}); give the bitstream "
+                                    "of this board, its .hwh beside it") from None
         else:
             load_bitstream(bitstream, board(name), root)
     driver = open_board(overlay, name=name, root=root)

@@ -11,12 +11,10 @@ too many bytes, 500 for the machine.
 from __future__ import annotations
 
 import base64
-import contextlib
+import functools
 import io
 import ipaddress
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,7 +31,7 @@ from falconet.runtime.photographs import read_photograph
 if TYPE_CHECKING:
     from flask import Flask, Response
 
-__all__ = ["LIMIT", "Samples", "is_local", "make_app", "serve", "show"]
+__all__ = ["LIMIT", "Samples", "is_local", "make_app"]
 
 LIMIT = 64 << 20
 """Bytes of an upload."""
@@ -98,6 +96,45 @@ def _host(header: str) -> str:
         return ""
 
 
+def _refuse(sentence: str, status: int) -> Response:
+    from flask import jsonify
+
+    response = jsonify(error=sentence)
+    response.status_code = status
+    return response
+
+
+def _guard(app: Flask, local: bool) -> None:
+    """Who may ask, what a browser may do with the answers, and errors as sentences."""
+    from flask import request
+    from werkzeug.exceptions import HTTPException
+
+    @app.before_request
+    def ours() -> Response | None:
+        if local and not is_local(_host(request.host)):
+            return _refuse("this page is for this computer only; open it as http://127.0.0.1, or "
+                           "start the demo with --host", 403)
+        own = {None, f"http://{request.host}", f"https://{request.host}"}
+        if request.headers.get("Origin") not in own:
+            return _refuse("the request comes from the page of another site", 403)
+        return None
+
+    @app.after_request
+    def headers(response: Response) -> Response:
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.errorhandler(FalconetError)
+    def sentence(error: FalconetError) -> Response:
+        return _refuse(str(error), 400)
+
+    @app.errorhandler(HTTPException)
+    def known(error: HTTPException) -> Response:
+        text = (f"the picture is larger than {LIMIT >> 20} MB; send a smaller one"
+                if error.code == 413 else f"{error.name}: {error.description}")
+        return _refuse(text, error.code or 500)
+
+
 def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
              *, local: bool = True) -> Flask:
     """The application.
@@ -109,51 +146,16 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
         comes from a page of somewhere else (DNS rebinding), and is refused.
     """
     from flask import Flask, Response, jsonify, request
-    from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LIMIT
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    _guard(app, local)
     state = {**machine.described(), "samples": list(samples), "limit": LIMIT,
              "camera": None if camera is None else camera.number}
-
-    def refuse(sentence: str, status: int) -> Response:
-        response = jsonify(error=sentence)
-        response.status_code = status
-        return response
-
-    @app.before_request
-    def ours() -> Response | None:
-        if local and not is_local(_host(request.host)):
-            return refuse("this page is for this computer only; open it as http://127.0.0.1, or "
-                          "start the demo with --host", 403)
-        own = {None, f"http://{request.host}", f"https://{request.host}"}
-        if request.headers.get("Origin") not in own:
-            return refuse("the request comes from the page of another site", 403)
-        return None
-
-    @app.after_request
-    def guard(response: Response) -> Response:
-        response.headers.update(_HEADERS)
-        return response
-
-    @app.errorhandler(FalconetError)
-    def sentence(error: FalconetError) -> Response:
-        return refuse(str(error), 400)
-
-    @app.errorhandler(HTTPException)
-    def known(error: HTTPException) -> Response:
-        text = (f"the picture is larger than {LIMIT >> 20} MB; send a smaller one"
-                if error.code == 413 else f"{error.name}: {error.description}")
-        return refuse(text, error.code or 500)
-
-    def page(path: str) -> None:
-        name, kind = _FILES[path]
-        data = (_PAGE / name).read_bytes()
-        app.add_url_rule(path, name, lambda: Response(data, mimetype=kind))
-
-    for path in _FILES:
-        page(path)
+    for path, (file, kind) in _FILES.items():
+        data = (_PAGE / file).read_bytes()
+        app.add_url_rule(path, file, functools.partial(Response, data, mimetype=kind))
 
     @app.get("/state")
     def described() -> Response:
@@ -162,20 +164,19 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
     @app.get("/samples/<name>")
     def sample(name: str) -> Response:
         if name not in samples:
-            return refuse("there is no such sample photograph", 404)
+            return _refuse("there is no such sample photograph", 404)
         return Response(samples[name](), mimetype="image/png")
 
     def seen(take: Callable[[], NDArray[np.uint8]]) -> Response:
-        asked = request.args
+        asked, times = request.args, Times()
         options = _options(asked, (state["options"] or {}).get("limit"))
-        times = Times()
         with machine.turn:
             with times.of("decode"):
                 photograph = take()
             try:
                 found = machine.look(photograph, options, trace="trace" in asked, times=times)
             except FalconetError as e:
-                return refuse(str(e), 500)
+                return _refuse(str(e), 500)
         if "picture" in asked:
             found["picture"] = _jpeg(photograph)
         return jsonify(found)
@@ -191,63 +192,7 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
     @app.post("/camera")
     def look() -> Response:
         if camera is None:
-            return refuse("this server has no camera; start it with --camera 0", 404)
+            return _refuse("this server has no camera; start it with --camera 0", 404)
         return seen(camera.frame)
 
     return app
-
-
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens; one sentence if the port or the address cannot be had."""
-    try:
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.create_server(address[:2], family=family) as listener:
-            yield listener
-    except socket.gaierror as e:
-        raise FalconetError(f"--host {host}: no such address ({e.strerror})") from None
-    except (OSError, OverflowError) as e:
-        reason = e if isinstance(e, OverflowError) or not e.errno else os.strerror(e.errno)
-        raise FalconetError(f"--port {port}: {host} cannot be listened on there ({reason}); give "
-                            "another --port") from None
-
-
-def serve(app: Flask, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until the keyboard interrupts. ``ready`` gets the page's address once it listens.
-
-    Port 0 takes a free one.
-    """
-    from werkzeug.serving import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        def log_request(self, code: int | str = "-", size: int | str = "-") -> None: ...
-
-    with _listening(host, port) as listener:
-        port = int(listener.getsockname()[1])
-        server = make_server(host, port, app, threaded=True, request_handler=Quiet,
-                             fd=listener.fileno())
-        shown = f"[{host}]" if ":" in host else host
-        ready(f"http://{shown}:{port}")
-        server.serve_forever()
-
-
-def show(machine: Machine, samples: Samples, camera: int | None, host: str, port: int,
-         say: Callable[[str], None], *, browser: bool = False) -> None:
-    """The page of ``machine`` until the keyboard interrupts, with the server's camera if given."""
-    def ready(address: str) -> None:
-        say(f"{machine.program.header['model']} on the {machine.device}: {address} (Ctrl-C ends)")
-        if not is_local(host):
-            say("everybody on this network can use this page and its machine"
-                + (", and look through its camera" if camera is not None else ""))
-        if browser:
-            import webbrowser
-
-            webbrowser.open(address)
-
-    with contextlib.ExitStack() as stack:
-        own = None
-        if camera is not None:
-            own = Camera(camera)
-            stack.callback(own.close)
-        serve(make_app(machine, samples, own, local=is_local(host)), host, port, ready)
