@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const OPTIONS = ["score", "iou", "sigma", "maximum"];
 const COLOURS = 8; // the layers that cost most have one each
 const MANY = 12; // boxes: their labels are scores alone
-const STEPS = { decode: "read the picture", prepare: "scale, place", machine: "", read: "read boxes" };
+const STEPS = { decode: "read the picture", prepare: "scale, place", machine: "", read: "read results" };
 
 let state = null; // what /state says
 let last = null; // the picture that was looked at: { name, blob }
