@@ -102,7 +102,7 @@ def test_command(tmp_path: Path) -> None:
         port = address.split(":")[1]
         again = subprocess.run(
             [sys.executable, "-m", "falconet.cli", *arguments[:-1], port],
-            capture_output=True, text=True)
+            capture_output=True, text=True, timeout=60)
         assert again.returncode == 1 and again.stdout == ""
         assert again.stderr == (f"falconet: --port {port}: 127.0.0.1 cannot be listened on there "
                                 "(Address already in use); give another --port\n")
