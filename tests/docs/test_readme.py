@@ -62,3 +62,8 @@ def test_its_figures_are_those_of_the_page_of_figures() -> None:
         assert cells[title] == [found[1], found[2], f"{found[3]} frames/s"]
     alone = re.search(r"^detect engine: ([\d,]+) cycles", page, re.MULTILINE)
     assert alone is not None and cells["NMS"][0] == alone[1]
+    small, large = re.findall(
+        r"^\| detect \| [\d x]+ \| ([\d.]+ ms) \| .*, about (\d+ ms) \|$", page, re.MULTILINE)
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"in {small[0]} on x86, about {small[1]} on the board's Cortex-A9" in text
+    assert f"4 megapixels in about {large[1]}" in text
