@@ -22,4 +22,4 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
     judged = re.findall(r"^(?:quantised +)?mAP@0\.5 (0\.\d+)", printed, re.MULTILINE)
     assert len(judged) == 3 and all(0.45 < float(value) < 0.75 for value in judged)
     assert [block.reason for block in blocks if block.reason] == [
-        "needs Vivado and a board", "tests/board runs it under PYNQ"]
+        "serves until it is stopped", "needs Vivado and a board", "tests/board runs it under PYNQ"]
