@@ -96,7 +96,8 @@ class Driver(Controller):
     Attributes
     ----------
     turn:
-        Held by who has the machine to himself. Hold it to make several calls one.
+        Held by who has the machine to himself. Hold it to make several calls one, but not around
+        a stream, whose threads need it.
 
     Parameters
     ----------
