@@ -221,7 +221,7 @@ class _Stages:
         except FalconetError as e:
             self.results.end(_of(done.name, e))
             raise Stopped from None
-        self._free.put(done.slot)
         seconds = {"prepare": done.prepare, "machine": done.slot.seconds,
                    "read": time.perf_counter() - began}
         self.results.put(Shown(done.name, done.photograph, seen, seconds))
+        self._free.put(done.slot)
