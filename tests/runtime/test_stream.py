@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import itertools
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -310,18 +313,19 @@ def test_a_source_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end does not wait for ever; the thread goes when the source does."""
     monkeypatch.setattr(module, "PATIENCE", 0.1)
     machine, board = paced(0.001)
-    answer, closed = threading.Event(), threading.Event()
+    asked, answer, closed = threading.Event(), threading.Event(), threading.Event()
 
     def source() -> Iterator[Bytes]:
         try:
             yield plain(1)
+            asked.set()
             answer.wait(30)
             yield plain(2)
         finally:
             closed.set()
 
     shown = stream(machine, source())
-    assert value(next(shown)) == 1
+    assert value(next(shown)) == 1 and asked.wait(10)
     with pytest.warns(RuntimeWarning, match="its source has not given the photograph asked for"):
         shown.close()  # type: ignore[attr-defined]
     assert threads() == ["falconet stream reader"]
@@ -343,6 +347,52 @@ def test_within_somebody_s_turn() -> None:
     works(machine, board)
 
 
+def test_closed_by_a_thread_of_its_own() -> None:
+    """As the garbage collector may, which runs on any thread: it cannot wait for itself."""
+    machine, board = paced(0.001)
+    go, closed = threading.Event(), threading.Event()
+    shown: Any = None
+
+    def source() -> Iterator[Bytes]:
+        for i in range(3):
+            yield plain(i)
+        go.wait(10)
+        shown.close()
+        closed.set()
+        yield plain(3)
+
+    shown = stream(machine, source())
+    assert value(next(shown)) == 0
+    go.set()
+    assert closed.wait(10) and list(shown) == []
+    for t in threading.enumerate():
+        if t.name.startswith("falconet"):
+            t.join(10)
+    assert value_of(machine.see(plain(6)).result.outputs) == 6
+    assert [value(s) for s in stream(machine, [plain(7)])] == [7] and not board.busy
+
+
+def test_the_interpreter_ends_in_mid_stream() -> None:
+    """It waits for the machine, and for nothing else."""
+    script = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from paced import paced, plain
+from falconet.runtime.stream import stream
+machine, board = paced(0.3)
+shown = stream(machine, (plain(i) for i in range(10**9)))
+next(shown)
+while not board.busy:
+    time.sleep(0.001)
+import atexit
+atexit._run_exitfuncs()
+print("at rest" if not board.busy else "busy", board.started == len(board.runs))
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(Path(__file__).parents[1])],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and done.stdout == "at rest True\n", done.stderr
+
+
 # ------------------------------------------------------------------ cameras
 
 class Camera:
@@ -354,8 +404,7 @@ class Camera:
         self.due = time.perf_counter() + period
 
     def get(self, what: int) -> float:
-        assert what == 7
-        return self.frames
+        return self.frames if what == 7 else 0.0
 
     def grab(self) -> bool:
         raise AssertionError

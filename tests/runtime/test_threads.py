@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ import pytest
 from heads import random_head
 from paced import paced, plain, value_of
 from programs import detection_program
+from uart_peer import FakeLine
 
-from falconet.isa import FalconetError, Program, board, preset
+from falconet.isa import MAGIC, FalconetError, Program, preset
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
+from falconet.runtime.uart import UartLink
 from falconet_sim.golden import GoldenDevice
 from falconet_sim.iss import IssDevice
 from falconet_sim.rtl import RtlDevice
-from falconet_sim.uart import UartDevice
 
 pytestmark = pytest.mark.timeout(240)
 TINY = preset("tiny")
@@ -64,27 +66,70 @@ DEVICES: dict[str, Callable[[Program], Device]] = {
     "golden": GoldenDevice, "iss": IssDevice,
     "rtl": lambda p: RtlDevice.for_program(p, timeout=60, memory_bytes=1 << 20),
 }
+RUNS = {"golden": 40, "iss": 6, "rtl": 6}
 
 
-def uart(program: Program) -> Device:
-    device = UartDevice(board("ecp5"), timeout=60)
-    device.load(program)
-    return device
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads change after every few steps of Python."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
-@pytest.mark.parametrize("make", [*DEVICES.values(), uart], ids=[*DEVICES, "uart"])
-def test_four_threads_on_one_device(make: Callable[[Program], Device]) -> None:
+@pytest.mark.parametrize("kind", DEVICES)
+def test_four_threads_on_one_device(kind: str, restless: None) -> None:
     program, given, right = case()
-    device = make(program)
-    runs = 2 if make is uart else 6
+    device = DEVICES[kind](program)
 
     def body(i: int) -> Callable[[], None]:
         def work() -> None:
-            for _ in range(runs):
+            for _ in range(RUNS[kind]):
                 assert device.run(dict(given[i])).detections == right[i]
         return work
 
     together(*(body(i) for i in range(len(given))))
+
+
+def test_outputs_of_the_golden_model_are_of_the_same_run(restless: None) -> None:
+    """The boxes are made between the graph and its outputs, which are its inputs here."""
+    program, given, right = case()
+    program.header["outputs"] = [{"name": name} for name in program.header["graph"]["outputs"]]
+    device = GoldenDevice(program)
+
+    def body(i: int) -> Callable[[], None]:
+        def work() -> None:
+            for _ in range(20):
+                found = device.run(dict(given[i]))
+                assert found.detections == right[i] and found.outputs
+                for name, value in found.outputs.items():
+                    assert (value == given[i][name]).all()
+        return work
+
+    together(*(body(i) for i in range(4)))
+
+
+def test_four_threads_on_one_serial_line(restless: None) -> None:
+    """A request and its reply belong together."""
+    class SlowLine(FakeLine):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            time.sleep(0.0005)
+
+    link = UartLink(SlowLine(0, 1 << 12))
+    link.read(0, 1)
+
+    def body(i: int) -> Callable[[], None]:
+        def work() -> None:
+            for n in range(10):
+                words = np.full(8, 100 * i + n, np.uint32)
+                link.write(256 * i, words)
+                assert (link.read(256 * i, 8) == words).all()
+        return work
+
+    together(*(body(i) for i in range(4)))
+    assert link.repeats == 0
 
 
 def test_steps_while_the_rtl_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +187,57 @@ def test_steps_of_two_threads() -> None:
     assert [value_of(machine.collect(s).outputs) for s in (slot, other)] == [1, 2]
     with pytest.raises(FalconetError, match="nothing was started"):
         machine.wait()
+
+
+def test_registers_are_read_while_the_rtl_works(restless: None) -> None:
+    """A read makes simulated time pass, too: not while another thread's run does."""
+    program, given, right = case()
+    device = RtlDevice.for_program(program, timeout=60, memory_bytes=1 << 20)
+    over, looks = threading.Event(), list[int]()
+
+    def look() -> None:
+        while not over.is_set():
+            assert device.read("ID") == MAGIC
+            looks.append(device.read("CYCLES"))
+
+    def run() -> None:
+        try:
+            for i in range(12):
+                assert device.run(dict(given[i % 4])).detections == right[i % 4]
+        finally:
+            over.set()
+
+    together(look, run)
+    assert len(set(looks)) > 10
+
+
+@pytest.mark.parametrize("kind", ["run", "see"])
+def test_nobody_writes_between_stage_and_start(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage() of the same memory on another thread waits for the end of the whole run."""
+    machine, _ = paced(0.002)
+    work, late = machine.work, []
+
+    def other() -> None:
+        machine.stage_photograph(slot, plain(9))
+        late.append(9)
+
+    def slowly(slot: Any) -> None:
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        thread.join(0.1)
+        assert not late
+        work(slot)
+        late.append(thread)
+
+    slot = machine.slot(0)
+    monkeypatch.setattr(machine, "work", slowly)
+    if kind == "see":
+        found = machine.see(plain(4)).result
+    else:
+        found = machine.run({"x": np.full((3, 8, 8), 4 - 128, np.int8)})
+    assert value_of(found.outputs) == 4
+    late[0].join(10)
+    assert late[1:] == [9]
 
 
 def test_close_waits_for_the_run_of_another() -> None:
