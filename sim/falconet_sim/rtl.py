@@ -87,7 +87,7 @@ class SimBoard:
         self.buffers: list[SimBuffer] = []
         self.interrupt_cycle = 0
         self._process = os.getpid()
-        self._lock = threading.RLock()  # a register, too, makes time pass
+        self.lock = threading.RLock()  # a register, too, makes time pass
         self._sim = self._lib.falconet_new(
             ctypes.byref(ddr.config()), self.ddr.ctypes.data_as(ctypes.c_void_p), BASE,
             memory_bytes, windows,
@@ -118,12 +118,12 @@ class SimBoard:
 
     def read_register(self, offset: int) -> int:
         value = ctypes.c_uint32()
-        with self._lock:
+        with self.lock:
             self._check(self._lib.falconet_read(self._sim, offset, ctypes.byref(value)))
         return value.value
 
     def write_register(self, offset: int, value: int) -> None:
-        with self._lock:
+        with self.lock:
             self._check(self._lib.falconet_write(self._sim, offset, int(value)))
 
     @property
@@ -139,7 +139,7 @@ class SimBoard:
         return self._run(self.PAUSE)
 
     def _run(self, cycles: int) -> Wake:
-        with self._lock:
+        with self.lock:
             done = self._lib.falconet_run(self._sim, cycles)
             self._check(done >= 0)
             if done:
@@ -286,7 +286,8 @@ class RtlDevice(Driver):
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """As the driver's, with a trace; after a failure ``writes`` has those up to it."""
-        with self.turn:
+        # Time passes in a register's read, too: another thread's would move the interrupt's cycle.
+        with self.turn, self.board.lock:
             self.board.log(writes=self.log_writes, events=True)
             try:
                 result = super().run(inputs, options)
