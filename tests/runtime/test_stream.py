@@ -18,11 +18,14 @@ import numpy as np
 import pytest
 from paced import Bytes, PacedBoard, paced, plain, value_of
 
+from falconet.commands.sources import program_of
 from falconet.isa import FalconetError
 from falconet.runtime import stream as module
 from falconet.runtime.channel import Channel, Stopped
 from falconet.runtime.driver import Driver
 from falconet.runtime.stream import Shown, stream
+from falconet_models.data import photograph
+from falconet_sim.rtl import RtlDevice
 
 pytestmark = pytest.mark.timeout(60)
 MACHINE = 0.0085
@@ -61,8 +64,8 @@ def test_all_in_order_with_their_own_pixels(count: int, slots: int) -> None:
     shown = list(stream(machine, iter(given)))
     assert [s.name for s in shown] == [str(i) for i in range(count)]
     assert [value(s) for s in shown] == [5 * i for i in range(count)]
-    for s, photograph in zip(shown, given):
-        np.testing.assert_array_equal(s.photograph, photograph)
+    for s, own in zip(shown, given):
+        np.testing.assert_array_equal(s.photograph, own)
         assert set(s.seconds) == {"prepare", "machine", "read"}
         assert 0.002 <= s.seconds["machine"] < 1
     assert len(machine._extra) <= slots
@@ -522,6 +525,21 @@ def test_the_program_goes_in_mid_stream(end: str) -> None:
         "was given back" in str(error) or "no program is loaded" in str(error))
     machine.load(program)
     works(machine, board)
+
+
+def test_on_the_rtl() -> None:
+    """Photographs of all sizes; the same as one by one, which goes on meanwhile."""
+    program = program_of("digits", "tiny")
+    machine = RtlDevice.for_program(program, timeout=50, memory_bytes=8 << 20)
+    rng, digits = np.random.default_rng(3), photograph("digits")
+    given = [np.ascontiguousarray(digits[: int(h), : int(w)])
+             for h, w in rng.integers(90, min(digits.shape[:2]), (6, 2))]
+    right = [machine.see(p) for p in given]
+    assert len({repr(r.objects) for r in right}) == len(given)
+    for shown, alone in zip(stream(machine, iter(given)), right, strict=True):
+        assert shown.seen.objects == alone.objects
+        assert shown.seen.result.detections == alone.result.detections
+        assert machine.see(given[0]).objects == right[0].objects
 
 
 # ------------------------------------------------------------------ the channel
