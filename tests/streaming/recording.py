@@ -14,8 +14,8 @@ from paced import Bytes, PacedBoard
 from falconet.runtime.driver import Driver
 from falconet.runtime.stream import stream
 
-STAGES = {"source": "#9aa5b1", "prepare": "#e59f3a", "machine": "#3b6fb6", "objects": "#58a066"}
-LABELS = {"source": "reader:\nphotograph", "prepare": "preparer:\nscale, to memory",
+STAGES = {"read": "#9aa5b1", "prepare": "#e59f3a", "machine": "#3b6fb6", "objects": "#58a066"}
+LABELS = {"read": "reader:\nphotograph", "prepare": "preparer:\nscale, to memory",
           "machine": "machine", "objects": "machine's thread:\nobjects"}
 
 
@@ -37,7 +37,7 @@ class Recording:
     @property
     def late(self) -> list[float]:
         """Seconds from a frame's photograph to its result."""
-        return [h - end for h, (_, end) in zip(self.handed, self.spans["source"])]
+        return [h - end for h, (_, end) in zip(self.handed, self.spans["read"])]
 
     @property
     def rate(self) -> float:
@@ -65,7 +65,7 @@ def record(machine: Driver, board: PacedBoard, source: Iterator[Bytes]) -> Recor
         return with_time
 
     def read() -> Iterator[Bytes]:
-        take = timed("source", lambda: next(source, None))
+        take = timed("read", lambda: next(source, None))
         while (photograph := take()) is not None:
             yield photograph
 
@@ -104,7 +104,7 @@ def draw(panels: list[tuple[str, Recording, range, int]], file: Path) -> None:
 
 
 def _panel(ax: Any, recording: Recording, numbers: range, first: int) -> None:
-    zero = recording.spans["source"][numbers[0]][1]
+    zero = recording.spans["read"][numbers[0]][1]
     length = 1.05e3 * (recording.handed[numbers[-1]] - zero)
     for row, (stage, colour) in enumerate(STAGES.items()):
         for place, n in enumerate(numbers):

@@ -32,9 +32,9 @@ def test_a_recording_and_its_drawing(tmp_path: Path) -> None:
         times = [t for s in STAGES for t in found.spans[s][n]]
         assert times == sorted(times) and times[-1] <= found.handed[n]
         assert found.late[n] > 0.01
-    assert found.seconds("source") >= 0.03 and 0.01 <= found.seconds("machine") < 0.03
+    assert found.seconds("read") >= 0.03 and 0.01 <= found.seconds("machine") < 0.03
     stage, limit = found.limit
-    assert stage == "source" and found.rate <= 1.2 * limit < 40
+    assert stage == "read" and found.rate <= 1.2 * limit < 40
     file = tmp_path / "a" / "t.png"
     draw([("ten", found, range(3, 13), 3), ("one", found, range(5, 6), 3)], file)
     with Image.open(file) as picture:
