@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from falconet.isa import FalconetError
+from falconet.runtime.photographs import read_photograph
 from falconet_models.packages import package_file
 
 __all__ = [
@@ -65,8 +66,7 @@ def photograph(name: str) -> Image8:
     if name not in files and name not in SCENES:
         known = ", ".join([*files, *COMPOSITES, *SCENES])
         raise FalconetError(f"photograph '{name}' is unknown; use one of {known}")
-    with Image.open(SCENES[name] if name in SCENES else _file(files[name])) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return read_photograph(SCENES[name] if name in SCENES else _file(files[name]))
 
 
 def faces(part: str) -> list[Image8]:

@@ -8,6 +8,7 @@ from falconet.commands import (
     accuracy,
     bitstreams,
     build,
+    classify,
     comparison,
     data,
     detect,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    build, inspection, running, detect, comparison, figures, worst_case, accuracy,
+    build, inspection, running, detect, classify, comparison, figures, worst_case, accuracy,
     bitstreams, samples, data, training, studies,
 ):
     group.register(app)
