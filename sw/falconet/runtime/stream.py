@@ -100,7 +100,7 @@ def _is_live(source: Any) -> bool:
     if isinstance(source, int):
         return True
     get = getattr(source, "get", None) if hasattr(source, "grab") else None
-    return get is not None and get(FRAME_COUNT) <= 0
+    return get is not None and not get(FRAME_COUNT) > 0
 
 
 def _kept(source: Any) -> Any:
