@@ -90,14 +90,14 @@ class Driver(Controller):
     others are staged and collected (:mod:`falconet.runtime.stream`).
 
     Any thread may call. :meth:`run`, :meth:`see`, :meth:`profile`, :meth:`load` and :meth:`close`
-    have the machine to themselves; who comes meanwhile waits for his turn. Of the single steps,
-    what would disturb a run that was started is refused; a slot is for one caller at a time.
+    have the machine to themselves; who comes meanwhile waits. Of the single steps, what would
+    disturb a run that was started is refused; a slot is for one caller at a time.
 
     Attributes
     ----------
     turn:
-        Held by who has the machine to himself. Hold it to make several calls one, but not around
-        a stream, whose threads need it.
+        Held by the thread that has the machine to itself. Hold it to make several calls one, but
+        not around a stream, whose threads need it.
 
     Parameters
     ----------
