@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from paced import Bytes, PacedBoard
 
+from falconet.runtime import stream as module
 from falconet.runtime.driver import Driver
-from falconet.runtime.stream import stream
 
+FIRST = 6
+"""Frames that a stream needs to get going."""
 STAGES = {"read": "#9aa5b1", "prepare": "#e59f3a", "machine": "#3b6fb6", "objects": "#58a066"}
 LABELS = {"read": "reader:\nphotograph", "prepare": "preparer:\nscale, to memory",
           "machine": "machine", "objects": "machine's thread:\nobjects"}
@@ -21,28 +23,32 @@ LABELS = {"read": "reader:\nphotograph", "prepare": "preparer:\nscale, to memory
 
 @dataclass
 class Recording:
-    """``spans[stage]`` has when each frame was begun and done, ``handed`` when its result came."""
+    """``spans[stage]`` has when each frame was begun and done, ``handed`` when its result came.
+
+    ``born`` has when a camera gave it.
+    """
 
     spans: dict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: {s: [] for s in STAGES})
     handed: list[float] = field(default_factory=list)
+    born: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.handed)
 
     def seconds(self, stage: str) -> float:
-        """What a frame takes of a stage: the median."""
-        return float(np.median([end - begin for begin, end in self.spans[stage]]))
+        """What a frame takes of a stage, on average; the first ones aside."""
+        return float(np.mean([end - begin for begin, end in self.spans[stage][FIRST:]]))
 
     @property
     def late(self) -> list[float]:
-        """Seconds from a frame's photograph to its result."""
-        return [h - end for h, (_, end) in zip(self.handed, self.spans["read"])]
+        """Seconds from a camera's photograph to its result."""
+        return [h - b for h, b in zip(self.handed, self.born, strict=True)]
 
     @property
     def rate(self) -> float:
-        """Results a second once it runs, the first five aside."""
-        return (len(self) - 6) / (self.handed[-1] - self.handed[5])
+        """Results a second, the first ones aside."""
+        return (len(self) - FIRST) / (self.handed[-1] - self.handed[FIRST - 1])
 
     @property
     def limit(self) -> tuple[str, float]:
@@ -51,10 +57,10 @@ class Recording:
         return stage, 1 / self.seconds(stage)
 
 
-def record(machine: Driver, board: PacedBoard, source: Iterator[Bytes]) -> Recording:
+def record(machine: Driver, board: PacedBoard, source: Any) -> Recording:
     """Stream ``source`` to its end."""
     out = Recording()
-    usual, spans = (machine.stage_photograph, machine.seen), out.spans
+    usual, spans = (machine.stage_photograph, machine.seen, module.photographs), out.spans
 
     def timed(stage: str, call: Any) -> Any:
         def with_time(*given: Any) -> Any:
@@ -64,21 +70,24 @@ def record(machine: Driver, board: PacedBoard, source: Iterator[Bytes]) -> Recor
             return made
         return with_time
 
-    def read() -> Iterator[Bytes]:
-        take = timed("read", lambda: next(source, None))
+    def read(source: Any) -> Iterator[tuple[str, Bytes]]:
+        found = usual[2](source)
+        take = timed("read", lambda: next(found, None))
         while (photograph := take()) is not None:
             yield photograph
 
-    machine.stage_photograph = timed("prepare", usual[0])  # type: ignore[method-assign]
-    machine.seen = timed("objects", usual[1])  # type: ignore[method-assign]
+    module.photographs = read
+    machine.stage_photograph = timed("prepare", usual[0])
+    machine.seen = timed("objects", usual[1])
     board.runs.clear()
     try:
-        for shown in stream(machine, read()):
+        for _ in module.stream(machine, source):
             out.handed.append(time.perf_counter())
-            assert int(shown.name) == len(out) - 1
     finally:
-        machine.stage_photograph, machine.seen = usual  # type: ignore[method-assign]
+        machine.stage_photograph, machine.seen, module.photographs = usual
+    spans["read"].pop()  # the end
     spans["machine"] = list(board.runs)
+    assert {len(s) for s in spans.values()} == {len(out)}
     return out
 
 
