@@ -110,8 +110,8 @@ def main() -> None:
         put_section(given.markdown, "stream", "\n".join([
             "## Streams", "",
             f"`python tests/streaming` at commit {revision()}, {platform.machine()}, "
-            f"{os.cpu_count()} cores, seconds of the clock: averages, of the last column the median "
-            "and the worst.", "",
+            f"{os.cpu_count()} cores, seconds of the clock: averages, in the last column the "
+            "median and the worst.", "",
             f"The machine is a stand-in that sleeps for {given.milliseconds:g} ms and then gives "
             "the boxes of RetinaFace: reading, pre-processing, threads and driver are real, the "
             f"machine is not. Photographs are {WIDTH} x {HEIGHT} where nothing else is said. Each "
