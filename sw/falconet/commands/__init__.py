@@ -11,6 +11,7 @@ from falconet.commands import (
     classify,
     comparison,
     data,
+    demo,
     detect,
     figures,
     inspection,
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (
-    build, inspection, running, detect, classify, comparison, figures, worst_case, accuracy,
+    build, inspection, running, detect, classify, demo, comparison, figures, worst_case, accuracy,
     bitstreams, samples, data, training, studies,
 ):
     group.register(app)
