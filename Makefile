@@ -124,6 +124,7 @@ performance: $(TESTS)
 	@$(RUN) falconet accuracy mobilenetv2 --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) python tests/streaming --markdown docs/performance.md --picture docs/images/stream.png
+	@$(RUN) python tests/hosttime --markdown docs/performance.md
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md
 	@for board in pynq-z2 aup-zu3; do \
