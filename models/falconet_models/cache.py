@@ -1,4 +1,4 @@
-"""Quantised models of the zoo, made once and kept under ``build/models`` by content."""
+"""Quantised models of the zoo, made once and kept in the build folder by content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from falconet.isa import build_folder
+from falconet.isa import FalconetError, build_folder, made
 from falconet_models import zoo
 from falconet_models.data import calibration_images
 from falconet_models.quantize import quantize
@@ -26,10 +26,16 @@ _SOURCES = (
 
 def _store(model: onnx.ModelProto, path: Path) -> None:
     """Write under another name and rename, so that nobody ever reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
+    try:
+        made(path.parent)
+        part.write_bytes(model.SerializeToString())
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        raise FalconetError(f"{path}: cannot be written ({e.strerror or e}); make room, or name "
+                            "another place with FALCONET_BUILD") from None
+
 
 
 def cached_float(name: str, **options: Any) -> Path:
@@ -50,7 +56,7 @@ def cached_quantised(
 
     It is made anew whenever the float model, the photographs, the quantiser or onnxruntime
     change. ``options`` are those of the network's builder. One that was trained in int8 lies in the
-    zoo as it is.
+    zoo as it is. ``progress`` is told the stage ``"cached"`` if nothing is made.
     """
     if name in zoo.TRAINED and not options:
         return zoo.trained(name)
@@ -63,6 +69,8 @@ def cached_quantised(
     for image in images.values():
         digest.update(repr(image.shape).encode() + image.tobytes())
     path = build_folder() / "models" / f"{name}-int8-{digest.hexdigest()[:12]}.onnx"
-    if not path.is_file():
+    if path.is_file():
+        progress("cached", 1.0)
+    else:
         _store(quantize(model, images, progress=progress), path)
     return path

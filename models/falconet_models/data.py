@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 
 __all__ = [
     "CALIBRATION", "COMPOSITES", "SCENES", "TEST", "calibration_images", "composite", "faces",
@@ -67,8 +67,9 @@ def photograph(name: str) -> Image8:
         return composite(photograph(on), faces("test"), (320, 320), seed=seed, side=side)
     files = {**TEST, **CALIBRATION}
     if name not in files and name not in SCENES:
-        known = ", ".join([*files, *COMPOSITES, *SCENES])
-        raise FalconetError(f"photograph '{name}' is unknown; use one of {known}")
+        known = [*files, *COMPOSITES, *SCENES]
+        raise FalconetError(f"photograph '{name}' is unknown; {near(name, known)}use one of "
+                            f"{', '.join(known)}")
     with Image.open(SCENES[name] if name in SCENES else _file(files[name])) as picture:
         return np.asarray(picture.convert("RGB"))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, register
+from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, made, register
 from falconet_sim.machine import READ_ONLY
 
 __all__ = [
@@ -102,7 +102,7 @@ def _processor() -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time builds what belongs to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with open(path, "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield

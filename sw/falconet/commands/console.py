@@ -31,7 +31,12 @@ class Step:
 
     def __init__(self, bar: Progress, what: str) -> None:
         self._bar = bar
+        self.skipped = False
         self._task = bar.add_task(what, total=None)
+
+    def skip(self) -> None:
+        """There was nothing to do: the step leaves no line."""
+        self.skipped = True
 
     def share(self, done: float) -> None:
         """``done`` of it, in [0, 1], is finished."""
@@ -50,7 +55,8 @@ def working(what: str) -> Iterator[Step]:
                TimeElapsedColumn())
     with Progress(*columns, console=status, transient=True,
                   disable=not status.is_terminal) as bar:
-        yield Step(bar, what)
+        step = Step(bar, what)
+        yield step
     seconds = time.perf_counter() - began
-    if seconds >= _WORTH_A_LINE:
+    if seconds >= _WORTH_A_LINE and not step.skipped:
         status.print(f"  {what:<44} {seconds:6.1f} s", markup=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import falconet.isa
 from falconet.commands.console import working
-from falconet.isa import Arch, FalconetError, Program, build_folder, preset
+from falconet.isa import Arch, FalconetError, Program, build_folder, made, preset
 
 __all__ = [
     "BUILD", "DEFAULT_PRESET", "NetworkInput", "Post", "compiled", "image_of", "inputs_of",
@@ -63,7 +63,8 @@ def quantised_of(model: str) -> Path:
     from falconet_models.cache import cached_quantised
 
     with working(f"quantise {model}") as step:
-        return Path(cached_quantised(model, progress=lambda stage, share: step.share(share)))
+        return Path(cached_quantised(model, progress=lambda stage, share:
+                                     step.skip() if stage == "cached" else step.share(share)))
 
 
 def compiled(
@@ -87,7 +88,7 @@ def compiled(
     with working(f"compile {name} for {arch.name}") as step:
         program = compile_model(str(source), arch, name=name, progress=step.share,
                                 post=post.value, heads=None if heads is None else dict(heads))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     partial = path.with_suffix(".tmp")
     program.save(partial)
     partial.replace(path)

@@ -15,14 +15,13 @@ import typer
 
 from falconet.commands.console import status
 from falconet.commands.pages import Json, Page, show
-from falconet.commands.sources import BUILD
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, build_folder, made
 
 __all__ = ["register"]
 
 group = typer.Typer(help="One recipe trained many times, one thing changed.",
                     no_args_is_help=True)
-FOLDER = BUILD / "studies"
+FOLDER = build_folder() / "studies"
 _SEEDS = (0, 1, 2)
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
 Plan = dict[str, dict[str, Any]]
@@ -30,11 +29,11 @@ Plan = dict[str, dict[str, Any]]
 
 @group.callback()
 def study() -> None:
-    """One recipe trained many times, one thing changed. What is done is kept in build/studies."""
+    """One recipe trained many times, one thing changed. What is done is kept."""
 
 
 def _falconet(*arguments: str) -> str:
-    made = subprocess.run([sys.executable, "-m", "falconet.cli", *arguments],
+    made = subprocess.run([sys.executable, "-m", "falconet", *arguments],
                           capture_output=True, text=True)
     if made.returncode:
         raise FalconetError(made.stderr.strip().splitlines()[-1].removeprefix("falconet: "))
@@ -49,7 +48,7 @@ def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
     folder = FOLDER / name
     kept, config = folder / "result.json", FOLDER / f"{name}.yaml"
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    made(FOLDER)
     text = yaml.safe_dump(recipe, sort_keys=False)
     if kept.is_file() and config.is_file() and config.read_text(encoding="utf-8") == text:
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
