@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated, Any
+
 import typer
+from typer.core import TyperGroup
 
 from falconet.commands import (
     accuracy,
@@ -13,24 +17,75 @@ from falconet.commands import (
     detect,
     figures,
     inspection,
+    listing,
     running,
     samples,
     studies,
     training,
     worst_case,
 )
+from falconet.isa import near
 
-__all__ = ["app"]
+__all__ = ["Stopped", "app"]
+
+_CHOICE = re.compile(r"'(.*)' is not one of (.*?)\.?$", re.DOTALL)
+
+
+class Stopped(Exception):
+    """A command was stopped by its cause, which typer would answer in its own way."""
+
+
+class _Commands(TyperGroup):
+    """The commands; a choice that does not exist is answered with the nearest one that does."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError, OSError) as e:
+            raise Stopped from e
+        except Exception as e:  # a usage error; typer's class of it has no public name
+            wrong = _CHOICE.search(str(getattr(e, "message", "")))
+            if wrong is not None:
+                hint = near(wrong[1], re.findall(r"'(.+?)'", wrong[2]))
+                e.message = f"{wrong[0].rstrip('.')}. {hint.capitalize()}".strip()  # type: ignore[attr-defined]
+            raise
+
 
 app = typer.Typer(
     name="falconet",
-    help="From a quantised network to boxes, on an open accelerator or its simulators.",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from falconet.commands.pages import revision
+
+    commit = revision()
+    typer.echo(f"falconet {version('falconet')}"
+               + (f", commit {commit}" if commit != "unknown" else ""))
+    raise typer.Exit
+
+
+@app.callback()
+def falconet(
+    version: Annotated[bool, typer.Option(
+        "--version", is_eager=True, callback=_version,
+        help="Show the version, and the commit of a checkout.")] = False,
+) -> None:
+    """From a quantised network to boxes, on an open accelerator or its simulators.
+
+    Example: falconet detect astronaut --output boxes.png
+    """
+
+
 for group in (
     build, inspection, running, detect, comparison, figures, worst_case, accuracy,
-    bitstreams, samples, data, training, studies,
+    bitstreams, samples, data, training, studies, listing,
 ):
     group.register(app)

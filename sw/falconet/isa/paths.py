@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["build_folder", "cache_folder", "made", "output_folder"]
+__all__ = ["build_folder", "cache_folder", "checkout", "made", "output_folder"]
 
 
 def _given(variable: str) -> Path | None:
@@ -14,7 +14,7 @@ def _given(variable: str) -> Path | None:
     return Path(value).expanduser() if value else None
 
 
-def _checkout() -> Path | None:
+def checkout() -> Path | None:
     """The checkout that this package lies in, if it lies in one and not in site-packages."""
     root = Path(__file__).resolve().parents[3]
     return root if (root / "pyproject.toml").is_file() and (root / "hw").is_dir() else None
@@ -41,15 +41,15 @@ def cache_folder() -> Path:
 def build_folder() -> Path:
     """What is made and used again: ``$FALCONET_BUILD``, else ``build`` of the checkout, else
     :func:`cache_folder`. Not made here."""
-    checkout = _checkout()
-    return _given("FALCONET_BUILD") or (checkout / "build" if checkout else cache_folder())
+    root = checkout()
+    return _given("FALCONET_BUILD") or (root / "build" if root else cache_folder())
 
 
 def output_folder() -> Path:
     """Where a command's results go if nothing is said: ``$FALCONET_BUILD``, else ``build`` of the
     checkout, else the current folder."""
-    checkout = _checkout()
-    return _given("FALCONET_BUILD") or (checkout / "build" if checkout else Path())
+    root = checkout()
+    return _given("FALCONET_BUILD") or (root / "build" if root else Path())
 
 
 def made(folder: Path) -> Path:
