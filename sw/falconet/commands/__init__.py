@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ from falconet.isa import near
 
 __all__ = ["Stopped", "app"]
 
+_WIDEST = 100
 _CHOICE = re.compile(r"'(.*)' is not one of (.*?)\.?$", re.DOTALL)
 
 
@@ -37,6 +39,13 @@ class Stopped(Exception):
 
 class _Commands(TyperGroup):
     """The commands; a choice that does not exist is answered with the nearest one that does."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """All of each summary, however narrow the terminal."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(1000))
+                                for name in self.list_commands(ctx)
+                                if (command := self.get_command(ctx, name)) is not None])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -54,6 +63,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="falconet",
     cls=_Commands,
+    rich_markup_mode=None,  # rich's help cuts words off where there is no room
+    context_settings={"terminal_width": min(shutil.get_terminal_size().columns, _WIDEST)},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["Step", "print_json", "results", "status", "working"]
 
 _WORTH_A_LINE = 0.5  # seconds
 
-results = Console(highlight=False, soft_wrap=True, markup=False,
-                  width=None if sys.stdout.isatty() else 160)
+# A line that is wider than the terminal goes on in the next one: nothing is cut off.
+results = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
 status = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -50,6 +51,8 @@ def working(what: str) -> Iterator[Step]:
     On a terminal a bar, replaced by one line with the time taken; elsewhere that line alone. A step
     that took no time to speak of leaves nothing.
     """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     began = time.perf_counter()
     columns = (TextColumn("  {task.description:<44}", markup=False), BarColumn(24),
                TimeElapsedColumn())
