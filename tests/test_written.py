@@ -64,5 +64,5 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_another_file_is_not_blamed(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="input.txt"), written(tmp_path / "a.txt"):
+    with pytest.raises(FileNotFoundError, match=r"input\.txt"), written(tmp_path / "a.txt"):
         (tmp_path / "input.txt").read_text()

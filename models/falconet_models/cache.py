@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
 
-from falconet.isa import FalconetError, build_folder, made
+from falconet.isa import build_folder
 from falconet_models import zoo
 from falconet_models.data import calibration_images
+from falconet_models.files import store
 from falconet_models.quantize import quantize
 
 __all__ = ["cached_float", "cached_quantised"]
@@ -24,27 +23,13 @@ _SOURCES = (
 )
 
 
-def _store(model: onnx.ModelProto, path: Path) -> None:
-    """Write under another name and rename, so that nobody ever reads half a file."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        made(path.parent)
-        part.write_bytes(model.SerializeToString())
-        part.replace(path)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise FalconetError(f"{path}: cannot be written ({e.strerror or e}); make room, or name "
-                            "another place with FALCONET_BUILD") from None
-
-
-
 def cached_float(name: str, **options: Any) -> Path:
     """Path of the float model ``name`` of the zoo; ``options`` are those of its builder."""
     model = zoo.build(name, **options)
     data = model.SerializeToString(deterministic=True)
     path = build_folder() / "models" / f"{name}-float-{hashlib.sha256(data).hexdigest()[:12]}.onnx"
     if not path.is_file():
-        _store(model, path)
+        store(path, model.SerializeToString())
     return path
 
 
@@ -72,5 +57,5 @@ def cached_quantised(
     if path.is_file():
         progress("cached", 1.0)
     else:
-        _store(quantize(model, images, progress=progress), path)
+        store(path, quantize(model, images, progress=progress).SerializeToString())
     return path

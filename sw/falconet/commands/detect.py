@@ -156,7 +156,10 @@ def detect(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Find objects in a picture."""
+    """Find objects in a picture.
+
+    Example: falconet detect astronaut --output boxes.png
+    """
     photograph = image_of(image)
     wishes = Wishes(threshold, iou, sigma, maximum, nms, agnostic)
     program = program_of(model, preset, post=post, changes=wishes.changes())

@@ -166,7 +166,10 @@ def bench(
     as_json: Json = False,
     page: Page = None,
 ) -> None:
-    """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer."""
+    """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer.
+
+    Example: falconet bench mobilenetv2 --preset pynq-z2
+    """
     found, program, _ = measure(model, preset_name, images)
     if page is not None:
         name = f"{found['model']} {program.arch.name}"
@@ -196,7 +199,10 @@ def report(
         Path | None, typer.Option("-o", "--output", help="Folder (default: build/report/...).")
     ] = None,
 ) -> None:
-    """Draw the timeline of the engines and the roofline, and write the per-layer table."""
+    """Draw the timeline of the engines and the roofline, and write the per-layer table.
+
+    Example: falconet report retinaface --output report.html
+    """
     from falconet.commands.pictures import draw_roofline, draw_timeline
     from falconet.runtime.profile import layer_profiles, spans
     from falconet_sim.ddr import DdrModel

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from falconet.isa import FalconetError
 
-__all__ = ["written"]
+__all__ = ["not_input", "written"]
 
 
 @contextmanager
@@ -47,3 +47,19 @@ def written(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def not_input(output: Path | None, *inputs: Path | str | None, suffix: str = "") -> None:
+    """Refuse an ``output`` that is one of the command's inputs, or that does not end in ``suffix``.
+
+    To be asked before work begins. What is None, or is no file, is no input.
+    """
+    if output is None:
+        return
+    if suffix and output.suffix != suffix:
+        raise FalconetError(f"{output}: the output is a {suffix} file; give a name that ends so")
+    for source in inputs:
+        if source and os.path.isfile(source) and os.path.exists(output) and (
+                os.path.samefile(source, output)):
+            raise FalconetError(f"{output}: is what the command reads; give the output another "
+                                "name")

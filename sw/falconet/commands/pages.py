@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
+from falconet.commands.files import written
 from falconet.isa.paths import checkout
 
 __all__ = ["Json", "Page", "put_section", "revision", "show"]
@@ -57,8 +58,8 @@ def put_section(page: Path, key: str, text: str) -> None:
         new = before + section + rest.partition(end)[2]
     else:
         new = old.rstrip("\n") + "\n\n" + section + "\n"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(new, encoding="utf-8")
+    with written(page) as part:
+        part.write_text(new, encoding="utf-8")
 
 
 def show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,

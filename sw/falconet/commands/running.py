@@ -103,7 +103,10 @@ def classify(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a picture shows."""
+    """Say what a picture shows.
+
+    Example: falconet classify cat --model mobilenetv2 --top 3
+    """
     from falconet.runtime.vision import postprocess
 
     photograph = image_of(image)
@@ -139,7 +142,10 @@ def run(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Run a program and save or summarise its raw outputs."""
+    """Run a program and save or summarise its raw outputs.
+
+    Example: falconet run retinaface astronaut --device iss --verify
+    """
     loaded = program_of(program, preset)
     result, proof = run_checked(loaded, device, inputs_of(loaded, source), verify)
     found = result.detections

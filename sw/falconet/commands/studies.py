@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from falconet.commands.console import status
+from falconet.commands.files import written
 from falconet.commands.pages import Json, Page, show
 from falconet.isa import FalconetError, build_folder, made
 
@@ -53,14 +54,16 @@ def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
     if kept.is_file() and config.is_file() and config.read_text(encoding="utf-8") == text:
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    config.write_text(text, encoding="utf-8")
+    with written(config) as part:
+        part.write_text(text, encoding="utf-8")
     _falconet("train", "digits", "--config", str(config), "--out", str(folder))
     result: dict[str, Any] = {}
     for device in ("float", "fakequant"):
         judged = json.loads(_falconet("eval", str(folder), "--device", device, "--json"))
         result |= {f"{device} {key}": judged[key] for key in ("map50", "map50_95")}
     result["minutes"] = sum(row["seconds"] for row in read_history(folder)) / 60
-    kept.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    with written(kept) as part:
+        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
     status.print(f"  {name}: mAP@0.5 {result['fakequant map50']:.4f}", markup=False)
     return result
 
@@ -80,7 +83,10 @@ def _figures(result: dict[str, Any]) -> dict[str, str]:
 
 @group.command()
 def losses(jobs: Jobs = 2, page: Page = None, as_json: Json = False) -> None:
-    """Every loss of boxes, by the quick recipe, on the test split of the digits."""
+    """Every loss of boxes, by the quick recipe, on the test split of the digits.
+
+    Example: falconet study losses --jobs 2
+    """
     from falconet_models.losses import BOX_LOSSES
     from falconet_models.train.recipe import Recipe
 
@@ -98,7 +104,10 @@ def distillation(
     teacher: Annotated[Path, typer.Argument(help="Run or checkpoint of a float digit detector.")],
     jobs: Jobs = 2, page: Page = None, as_json: Json = False,
 ) -> None:
-    """A student of half the width with and without a teacher, three seeds each."""
+    """A student of half the width with and without a teacher, three seeds each.
+
+    Example: falconet study distillation runs/digits
+    """
     from falconet_models.train.recipe import Recipe
 
     base = Recipe.load("small-quick").to_dict()
@@ -123,7 +132,10 @@ def distillation(
 
 @group.command()
 def imagenet(page: Page = None, as_json: Json = False) -> None:
-    """MobileNetV2 by Brevitas after training, against onnxruntime's own quantisation."""
+    """MobileNetV2 by Brevitas after training, against onnxruntime's own quantisation.
+
+    Example: falconet study imagenet --json
+    """
     from falconet_models.networks.imagenet import compare, models
 
     rows = [{"quantised by": r["model"], "top-1 as float": f"{r['same']} of {r['of']}",
@@ -139,7 +151,10 @@ def run(
     rtl: Annotated[int, typer.Option(min=1, help="Images on the RTL.")] = 50,
     page: Page = None, as_json: Json = False,
 ) -> None:
-    """One run judged in every form: float, fake-quantised, golden model, RTL."""
+    """One run judged in every form: float, fake-quantised, golden model, RTL.
+
+    Example: falconet study run runs/digits --rtl 20
+    """
     from falconet_models.train.progress import read_history
 
     rows, found = [], {}

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from falconet.commands.console import print_json, results, status, working
+from falconet.commands.files import not_input, written
 from falconet.commands.machines import LABELS, DeviceName, make_device
-from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, is_program, quantised_of
-from falconet.isa import FalconetError, Program, preset
+from falconet.commands.sources import DEFAULT_PRESET, compiled, is_program, quantised_of
+from falconet.isa import FalconetError, Program, output_folder, preset
 
 __all__ = ["Judged", "register"]
 
@@ -56,7 +57,9 @@ def train(
     """Train a detector: in float, then as the machine computes, then export it.
 
     The same command goes on with a run that was stopped. Several GPUs or machines: torchrun
-    --nproc-per-node N -m falconet.cli train ...
+    --nproc-per-node N -m falconet train ...
+
+    Example: falconet train digits --quick --out runs/digits
     """
     import dataclasses
 
@@ -97,9 +100,9 @@ def train(
                           f"{made[phase]['map50_95']:.4f}  (split {val})")
     results.print(f"{made['seconds'] / 60:.1f} min; network: {out / ONNX}")
     results.print(f"next: falconet eval {out} --data {dataset} --device golden")
-    (out / "data.json").write_text(json.dumps(
-        {"data": dataset if dataset == "digits" else os.path.abspath(dataset), "val": val}) + "\n",
-        encoding="utf-8")
+    note = {"data": dataset if dataset == "digits" else os.path.abspath(dataset), "val": val}
+    with written(out / "data.json") as part:
+        part.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
 def _export(source: Path, target: Path, **meta: Any) -> None:
@@ -107,8 +110,8 @@ def _export(source: Path, target: Path, **meta: Any) -> None:
     from falconet_models.train.checkpoints import load_detector
 
     detector, about = load_detector(source, "quantised")
-    with working("export"):
-        write(detector, target, training={**about, **meta})
+    with written(target) as part, working("export"):
+        write(detector, part, training={**about, **meta})
 
 
 def export(
@@ -116,8 +119,12 @@ def export(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="ONNX file to write.")]
     = None,
 ) -> None:
-    """Write a trained network as the QCDQ ONNX file that 'falconet compile' takes."""
+    """Write a trained network as the QCDQ ONNX file that 'falconet compile' takes.
+
+    Example: falconet export runs/digits --output digits.onnx
+    """
     target = output or (run if run.is_dir() else run.parent) / ONNX
+    not_input(target, run)
     _export(run, target)
     results.print(f"{target}: {target.stat().st_size:,} bytes; next: falconet compile {target}")
 
@@ -255,7 +262,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the report.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page."""
+    """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page.
+
+    Example: falconet eval runs/digits --device golden
+    """
     from falconet_models.datasets import open_dataset
     from falconet_models.judge.metrics import measure
     from falconet_models.judge.report import write_report
@@ -285,7 +295,7 @@ def evaluate(
         facts |= more
     with working("report"):
         metrics = measure(dataset, found, range(count))
-        folder = out or (model if model.is_dir() else BUILD / "eval" / model.stem) / (
+        folder = out or (model if model.is_dir() else output_folder() / "eval" / model.stem) / (
             f"eval-{device.value}")
         history: list[Mapping[str, Any]] = []
         if model.is_dir():

@@ -204,7 +204,10 @@ def worst_case(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Measure non-maximum suppression at its longest: all candidates of one class, all stay."""
+    """Measure non-maximum suppression at its longest: all candidates of one class, all stay.
+
+    Example: falconet worst-case --preset tiny
+    """
     arch = preset(preset_name)
     found = measure(arch)
     rows = _rows(found, arch)
