@@ -19,6 +19,7 @@ from falconet.commands import (
     figures,
     inspection,
     listing,
+    report,
     running,
     samples,
     studies,
@@ -96,7 +97,7 @@ def falconet(
 
 
 for group in (
-    build, inspection, running, detect, comparison, figures, worst_case, accuracy,
+    build, inspection, running, detect, comparison, figures, report, worst_case, accuracy,
     bitstreams, samples, data, training, studies, listing,
 ):
     group.register(app)
