@@ -34,9 +34,11 @@ def write_report(
         Rows of the training's epochs.
     facts:
         Name and value of what else is to be known; ``parameters`` and ``macs`` stand at the top.
-        ``frames/s`` too, which are the machine's, with what they depend on in ``machine``.
+        so does ``frames/s``, the machine's: clock by cycles; what they depend on is among the
+        facts too.
     times:
-        Seconds an image of each step takes on this computer.
+        Seconds an image of each step: on this computer, but for the network's where there are
+        ``frames/s``.
 
     Returns
     -------
@@ -95,11 +97,13 @@ def _page(title: str, metrics: Metrics, facts: dict[str, Any], times: dict[str, 
             "precision": metrics.precision, "recall": metrics.recall, "F1": metrics.f1}
     shown = {k: _number(v) for k, v in head.items()}
     for key, name in (("parameters", "parameters"), ("macs", "MACs"),
-                      ("frames/s", "frames/s of the machine")):
+                      ("frames/s", "frames/s of the machine, simulated")):
         if key in facts:
             shown[name] = _number(facts[key], 1)
     if times:
-        shown["an image, on this computer"] = f"{sum(times.values()) * 1e3:.1f} ms"
+        where = "this computer's part, the machine's network" if "frames/s" in facts else (
+            "on this computer")
+        shown[f"an image: {where}"] = f"{sum(times.values()) * 1e3:.1f} ms"
     rows = [(label, _number(c.count), *map(_number, (
         c.ap50, c.ap50_95, c.precision, c.recall, c.f1)))
         for label, c in zip(metrics.labels, metrics.classes)]

@@ -16,6 +16,7 @@ import typer
 from falconet.commands.console import print_json, results, status, working
 from falconet.commands.files import not_input, written
 from falconet.commands.machines import LABELS, DeviceName, make_device
+from falconet.commands.pages import revision
 from falconet.commands.sources import DEFAULT_PRESET, compiled, is_program, quantised_of
 from falconet.isa import FalconetError, Program, output_folder, preset
 
@@ -228,9 +229,16 @@ def _by_machine(program: Program, name: DeviceName, dataset: Any, count: int
     facts: dict[str, Any] = {"machine": program.arch.name}
     times = _times([s / count for s in spent])
     if name is DeviceName.rtl:  # what the machine takes, not what simulating it takes
-        facts["cycles per image"] = cycles // count
-        facts["clock"] = f"{program.arch.clock_mhz:g} MHz"
-        times["network"] = cycles / count / (program.arch.clock_mhz * 1e6)
+        from falconet_sim.ddr import DdrModel
+
+        clock = program.arch.clock_mhz
+        facts |= {"cycles per image": cycles // count, "clock": f"{clock:g} MHz",
+                  "frames/s": clock * 1e6 * count / cycles,
+                  "DDR": str(DdrModel(clock_mhz=clock)), "commit": revision(),
+                  "cycles": "simulated, not silicon"}
+        times["network"] = cycles / count / (clock * 1e6)
+    else:
+        facts["frames/s of the machine"] = "only --device rtl counts its cycles"
     return found, times, facts
 
 
