@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from falconet.isa import FalconetError, made
@@ -24,6 +25,7 @@ def store(path: Path, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise FalconetError(
             f"{path}: cannot be written ({e.strerror or e}); give a place that can") from None

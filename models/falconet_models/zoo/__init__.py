@@ -43,7 +43,8 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
         raise FalconetError(f"model '{name}' was trained in int8 and has no float form here; "
                             f"compile it as it is, or use one of {', '.join(MODELS)}")
     if name not in MODELS:
-        raise FalconetError(f"model '{name}' is not in the zoo; "
+        folder = "a folder, and " if Path(name).is_dir() else ""
+        raise FalconetError(f"model '{name}' is {folder}not in the zoo; "
                             f"{near(name, (*MODELS, *TRAINED))}use one of "
                             f"{', '.join((*MODELS, *TRAINED))}")
     builder = importlib.import_module(f"falconet_models.zoo.{name}")

@@ -21,7 +21,7 @@ def data() -> None:
 
 @group.command()
 def digits(
-    folder: Annotated[Path, typer.Argument(help="Where to.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where to.")],
     size: Annotated[int, typer.Option(help="Side of a scene in pixels.")] = 96,
     count: Annotated[
         tuple[int, int, int], typer.Option(help="Scenes to train, to validate, to test.")

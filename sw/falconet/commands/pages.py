@@ -19,7 +19,7 @@ __all__ = ["Json", "Page", "put_section", "revision", "show"]
 _SECTION = re.compile(r"<!-- begin (.+?) -->.*?<!-- end \1 -->", re.DOTALL)
 
 Page = Annotated[
-    Path | None, typer.Option("--markdown", help="Put the figures into this page.")
+    Path | None, typer.Option("--markdown", dir_okay=False, help="Put the figures into this page.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 

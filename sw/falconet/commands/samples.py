@@ -22,7 +22,8 @@ MODEL = "retinaface"
 
 def samples(
     folder: Annotated[
-        Path, typer.Argument(help="Where to; by default the package, so that a wheel has them.")
+        Path, typer.Argument(file_okay=False,
+                             help="Where to; by default the package, so that a wheel has them.")
     ] = HOME,
 ) -> None:
     """Make the programs and photographs of the notebook, for all boards that run Linux.

@@ -108,8 +108,10 @@ def distillation(
 
     Example: falconet study distillation runs/digits
     """
+    from falconet_models.train.checkpoints import load_detector
     from falconet_models.train.recipe import Recipe
 
+    load_detector(teacher)  # refused before anything is trained
     base = Recipe.load("small-quick").to_dict()
     student = {**base, "fields": {**base["fields"], "backbone": {"width": 0.125}, "neck": 24}}
     ways = {"alone": student["distil"],

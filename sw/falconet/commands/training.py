@@ -43,7 +43,7 @@ Split = Annotated[str, typer.Option(help="Which images: val, test or train.")]
 def train(
     dataset: Annotated[str, typer.Argument(
         help="VOC, COCO or YOLO folder, a YOLO data.yaml, or 'digits', which needs no download.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
+    out: Annotated[Path, typer.Option("-o", "--out", file_okay=False, help="Folder of the run.")],
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of most of an hour.")]
     = False,
     config: Annotated[str | None, typer.Option(help="A recipe: YAML file or built-in name.")]
@@ -234,7 +234,7 @@ def _by_machine(program: Program, name: DeviceName, dataset: Any, count: int
         clock = program.arch.clock_mhz
         facts |= {"cycles per image": cycles // count, "clock": f"{clock:g} MHz",
                   "frames/s": clock * 1e6 * count / cycles,
-                  "DDR": str(DdrModel(clock_mhz=clock)), "commit": revision(),
+                  "memory": str(DdrModel(clock_mhz=clock)), "commit": revision(),
                   "cycles": "simulated, not silicon"}
         times["network"] = cycles / count / (clock * 1e6)
     else:
@@ -267,7 +267,8 @@ def evaluate(
     device: Annotated[Judged, typer.Option(help="Which form of the network.")] = Judged.fakequant,
     machine: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
     images: Annotated[int | None, typer.Option(min=1, help="Only so many.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the report.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", file_okay=False,
+                                             help="Folder of the report.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page.
@@ -280,7 +281,8 @@ def evaluate(
 
     if not model.exists():
         if device not in _DEVICES:
-            raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint")
+            raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint, or "
+                                "judge a network of the zoo with --device golden or rtl")
         model = quantised_of(str(model))
     source = _data_of(model, data)
     dataset = open_dataset(source, split)

@@ -30,5 +30,5 @@ def near(name: Any, known: Iterable[Any]) -> str:
     from difflib import get_close_matches  # seldom needed
 
     names = {str(k).lower(): str(k) for k in known}
-    found = get_close_matches(str(name).lower()[:80], names, 1)
+    found = get_close_matches(str(name).lower()[:80], names, 1, 0.5)
     return f"did you mean '{names[found[0]]}'? " if found else ""
