@@ -67,7 +67,7 @@ MISTAKES = [
     ("compile odd.onnx --preset huge",
      "preset 'huge' is unknown; choose one of: aup-zu3, pynq-z2, tiny"),
     ("quantize nothing.onnx", "nothing.onnx: no such file"),
-    ("quantize text.txt --calibration photos", "photos: there is no image in it"),
+    ("quantize text.txt --calibration photos", "photos: no pictures in this folder"),
     ("quantize text.txt --calibration nowhere", "nowhere: no such folder"),
     ("quantize odd.onnx --images 1", "node 'odd' (Erf)"),
     ("quantize odd.onnx --images 1 --method luck", "method 'luck' is unknown; use one of"),
@@ -85,7 +85,7 @@ MISTAKES = [
     ("detect nothing.png --model net.flc", "nothing.png: no such picture"),
     ("detect nobody --model net.flc", "photograph 'nobody' is unknown; use one of"),
     ("detect text.txt --model net.flc", "text.txt: not a picture that can be read"),
-    ("detect photos --model net.flc", "photos: no such picture"),
+    ("detect photos --model net.flc", "photos: no pictures in this folder"),
     ("detect noise.png --model net.flc", "program 'net': its outputs are not described"),
     ("classify noise.png --model net.flc", "program 'net': its outputs are not described"),
     ("classify noise.png --model damaged.flc", "damaged.flc: checksum mismatch"),
@@ -124,7 +124,7 @@ def test_missing_package_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    assert main(["detect", "noise.png", "--model", "net.flc"]) == 1
+    assert main(["samples", "new"]) == 1
     assert "run: pip install 'falconet[models]'" in capsys.readouterr().err
 
 

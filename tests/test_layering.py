@@ -21,7 +21,8 @@ LAYERS: dict[str, tuple[str, set[str], set[str] | None]] = {
     "samples": ("sw/falconet/samples", {"falconet.isa", "falconet.samples"}, set()),
     "hw": ("hw/falconet_hw", {"falconet.isa", "falconet_hw"},
            {"amaranth", "amaranth_boards", "numpy"}),
-    "models": ("models/falconet_models", {"falconet.isa", "falconet_models"}, None),
+    "models": ("models/falconet_models",
+               {"falconet.isa", "falconet.runtime.photographs", "falconet_models"}, None),
     "sim": ("sim/falconet_sim",
             {"falconet.isa", "falconet.runtime", "falconet_hw", "falconet_sim"}, None),
 }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from falconet.isa import FalconetError, near
+from falconet.runtime.photographs import read_photograph
 from falconet_models.packages import package_file
 
 __all__ = [
@@ -72,8 +73,7 @@ def photograph(name: str) -> Image8:
     if name not in known:
         raise FalconetError(f"photograph '{name}' is unknown; {near(name, known)}use one of "
                             f"{', '.join(known)}")
-    with Image.open(path_of(name)) as picture:
-        return np.asarray(picture.convert("RGB"))
+    return read_photograph(path_of(name))
 
 
 def faces(part: str) -> list[Image8]:

@@ -18,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError, near
+from falconet.runtime.photographs import files_in, read_photograph
 from falconet_models.bias_correction import correct_biases
 from falconet_models.calibration import METHODS, Histogram, choose_range, collect
 from falconet_models.equalise import equalise
@@ -81,22 +82,17 @@ def preprocess_of(
 
 
 def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
-    """The photographs in a folder, by file name."""
-    from PIL import Image, UnidentifiedImageError
+    """The photographs in a folder, by file name.
 
+    Raises
+    ------
+    FalconetError
+        If there is none, or names one that cannot be read.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FalconetError(f"{folder}: no such folder; give one with calibration images")
-    images = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        try:
-            with Image.open(path) as picture:
-                images[path.name] = np.asarray(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError):
-            continue
-    if not images:
-        raise FalconetError(f"{folder}: there is no image in it; put some photographs there")
-    return images
+    return {path.name: read_photograph(path) for path in files_in(folder)}
 
 
 def _samples(

@@ -221,7 +221,7 @@ def test_files_that_are_no_models(tmp_path):
         quantize(tmp_path / "none.onnx", samples(1))
     with pytest.raises(FalconetError, match="no such folder"):
         read_folder(tmp_path / "none")
-    with pytest.raises(FalconetError, match="there is no image in it"):
+    with pytest.raises(FalconetError, match="no pictures in this folder"):
         read_folder(tmp_path)
 
 

@@ -10,16 +10,15 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from falconet.isa import FalconetError
+from falconet.runtime.photographs import opened, read_photograph, turned
 
 __all__ = ["Dataset", "Entry", "Faults", "Files", "Found", "Sample", "check_box", "image_size"]
 
 Floats = NDArray[np.float32]
 
 _ROUNDING = 1.0
-_TURNED = 0x0112  # the EXIF tag of the orientation
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,9 @@ class Files:
         """
         entry = self.entries[i]
         try:
-            with Image.open(entry.path) as picture:
-                image = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as e:
-            raise FalconetError(
-                f"{entry.path}: the image is damaged ({e}); replace it or take it out of the data "
-                "set") from None
+            image = np.array(read_photograph(entry.path))  # one's own, to be written to
+        except FalconetError as e:
+            raise _unread(e) from None
         return Sample(image, entry.boxes, entry.classes, entry.ignored, entry.name)
 
 
@@ -155,6 +151,12 @@ class Faults:
         return tuple(self.found)
 
 
+def _unread(error: FalconetError, where: str = "") -> FalconetError:
+    """What is wrong with an image, and what to do with one of a data set."""
+    what = str(error).rpartition("; ")[0]
+    return FalconetError(f"{where}{what}; replace it or take it out of the data set")
+
+
 def image_size(path: Path, where: str) -> tuple[int, int]:
     """(width, height) of an upright image, from its header.
 
@@ -163,19 +165,16 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
     where:
         Who asks for the image: file and line, or id.
     """
+    if not path.exists():
+        raise FalconetError(
+            f"{where}: image {path} is missing; add it or take it out of the data set")
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture:
             width, height = picture.size
-            exif = Image.Image.getexif(picture)  # that of a PNG would decode all of it
-            turned = exif.get(_TURNED, 1) in (5, 6, 7, 8)
-    except FileNotFoundError:
-        raise FalconetError(
-            f"{where}: image {path} is missing; add it or take it out of the data set") from None
-    except (OSError, SyntaxError, ValueError):
-        raise FalconetError(
-            f"{where}: {path} is not a readable image; replace it or take it out of the data set"
-        ) from None
-    return (height, width) if turned else (width, height)
+            sideways = turned(picture) in (5, 6, 7, 8)
+    except FalconetError as e:
+        raise _unread(e, f"{where}: ") from None
+    return (height, width) if sideways else (width, height)
 
 
 def check_box(

@@ -13,6 +13,7 @@ from falconet.commands import (
     accuracy,
     bitstreams,
     build,
+    classify,
     comparison,
     data,
     detect,
@@ -97,7 +98,7 @@ def falconet(
 
 
 for group in (
-    build, inspection, running, detect, comparison, figures, report, worst_case, accuracy,
-    bitstreams, samples, data, training, studies, listing,
+    build, inspection, running, detect, classify, comparison, figures, report, worst_case,
+    accuracy, bitstreams, samples, data, training, studies, listing,
 ):
     group.register(app)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from falconet.commands.console import results, working
-from falconet.commands.files import not_input, written
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.sources import DEFAULT_PRESET, Post, compiled, quantised_of
 from falconet.isa import FalconetError, output_folder, preset
 
@@ -58,7 +58,7 @@ def quantize(
         raise FalconetError(f"{model}: no such file; give a float ONNX file or a zoo name")
     source = path if path.is_file() else build(model)
     target = output or output_folder() / f"{path.stem if path.is_file() else model}-int8.onnx"
-    not_input(target, model, heads)
+    keep_inputs([Path(model), *([heads] if heads else [])], [target])
     photographs = calibration_images(model, images) if calibration is None else (
         read_folder(calibration)
     )
@@ -96,7 +96,7 @@ def compile_(
     source = quantised_of(model)
     name = Path(model).stem if Path(model).is_file() else model
     target = output or output_folder() / f"{name}-{arch.name}.flc"
-    not_input(target, source, heads)
+    keep_inputs([source, *([heads] if heads else [])], [target])
     with written(target) as part:
         program = compiled(source, arch, name, post=post, heads=description)
         program.save(part)

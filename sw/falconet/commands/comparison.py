@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results, working
-from falconet.commands.files import not_input, written
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.machines import LABELS, DeviceName
 from falconet.commands.sources import inputs_of, is_program, program_of, quantised_of
 from falconet.isa import FalconetError, Program
@@ -91,7 +91,8 @@ def compare(
 
     Example: falconet compare retinaface --image astronaut --device iss
     """
-    not_input(waveform, model, image)
+    if waveform is not None:
+        keep_inputs([Path(model), *([Path(image)] if image else [])], [waveform])
     program = program_of(model, preset)
     if image is not None:
         inputs: Mapping[str, Any] = inputs_of(program, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ class Step:
         """``done`` of it, in [0, 1], is finished."""
         self._bar.update(self._task, total=1.0, completed=done)
 
+    def line(self, text: str) -> None:
+        """A line of results on standard output, above the bar."""
+        print(text, flush=True)
+
 
 @contextmanager
 def working(what: str) -> Iterator[Step]:
@@ -56,8 +61,8 @@ def working(what: str) -> Iterator[Step]:
     began = time.perf_counter()
     columns = (TextColumn("  {task.description:<44}", markup=False), BarColumn(24),
                TimeElapsedColumn())
-    with Progress(*columns, console=status, transient=True,
-                  disable=not status.is_terminal) as bar:
+    with Progress(*columns, console=status, transient=True, disable=not status.is_terminal,
+                  redirect_stdout=sys.stdout.isatty()) as bar:  # what goes to a pipe stays there
         step = Step(bar, what)
         yield step
     seconds = time.perf_counter() - began

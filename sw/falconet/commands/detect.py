@@ -1,140 +1,140 @@
-"""``falconet detect``: a picture in, boxes out, of the machine or of the host."""
+"""``falconet detect``: pictures in, boxes out, of the machine or of the host."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from falconet.commands.console import print_json, results
-from falconet.commands.machines import DeviceName
+from falconet.commands.annotations import Annotations
+from falconet.commands.console import Step, print_json, results
+from falconet.commands.detector import Detector, Nms, Seen, Wishes
+from falconet.commands.inputs import Camera, Frames, Inputs, Paths, Shot, Tally, each
+from falconet.commands.machines import LABELS, DeviceName
+from falconet.commands.outputs import Format, Sink, box_sink
 from falconet.commands.running import (
     Device,
-    ImageName,
     Json,
     Model,
     PresetName,
     Verify,
+    json_line,
     need_kind,
-    real_outputs,
-    run_checked,
+    origin,
     speed_lines,
 )
-from falconet.commands.sources import NetworkInput, Post, image_of, network_input, program_of
-from falconet.isa import FalconetError, Program
+from falconet.commands.sources import Post, program_of
+from falconet.isa import FalconetError
 
-__all__ = ["Nms", "Wishes", "register", "suppress_on_host"]
-
-
-class Nms(str, enum.Enum):
-    """Suppression modes; the machine has the first four."""
-
-    greedy = "greedy"
-    soft_linear = "soft_linear"
-    soft_gaussian = "soft_gaussian"
-    diou = "diou"
-    softer = "softer"
-    adaptive = "adaptive"
+__all__ = ["register"]
 
 
-_HOST_MODES = (Nms.softer, Nms.adaptive)
+def _record(shot: Shot, seen: Seen, detector: Detector, device: DeviceName) -> dict[str, Any]:
+    """One picture as JSON."""
+    machine, header = detector.post is Post.machine, detector.program.header
+    return {
+        **origin(shot), "model": header["model"], "preset": detector.program.arch.name,
+        "device": device.value, "post": detector.post.value,
+        "candidates": seen.result.detections.candidates if machine else None, "boxes": [
+            {"class": d["class_name"], **{k: d[k] for k in ("score", "x", "y", "w", "h")},
+             "landmarks": d["landmarks"]} for d in map(asdict, seen.found)
+        ],
+    }
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the command line says about boxes; None: as the model says."""
-
-    threshold: float | None = None
-    iou: float | None = None
-    sigma: float | None = None
-    maximum: int | None = None
-    nms: Nms | None = None
-    agnostic: bool | None = None
-
-    @property
-    def on_host(self) -> bool:
-        """Whether the host suppresses what the machine finds."""
-        return self.nms in _HOST_MODES
-
-    def changes(self) -> dict[str, Any]:
-        """Fields of the head's description that are not run-time options."""
-        wanted = {"nms": self.nms and self.nms.value, "agnostic": self.agnostic,
-                  "maximum": self.maximum}
-        if self.on_host:
-            wanted |= {"nms": Nms.greedy.value, "agnostic": None}
-        return {k: v for k, v in wanted.items() if v is not None}
+def _details(shot: Shot, seen: Seen, detector: Detector) -> None:
+    """One picture, a box a line."""
+    program, result = detector.program, seen.result
+    where = "host" if detector.post is Post.host else (
+        f"machine, of {result.detections.candidates:,} candidates")
+    results.print(f"{len(seen.found)} found in '{shot.name}' by {program.header['model']}; boxes "
+                  f"by the {where}")
+    for d in seen.found:
+        results.print(f"  {d.class_name} {d.score:.4f}  x {d.x:.1f}  y {d.y:.1f}  w {d.w:.1f}  "
+                      f"h {d.h:.1f}")
+    for line in [*detector.devices.proof, *seen.remarks, *speed_lines(program, result)]:
+        results.print(line)
 
 
-def suppress_on_host(found: Any, detect: Mapping[str, Any], wishes: Wishes) -> Any:
-    """Detections that the machine let through at IoU 1, suppressed by a mode it does not have."""
-    from falconet.runtime.detections import Detections, Options, limits
-    from falconet.runtime.suppression import suppress
-
-    assert wishes.nms is not None
-    bounds = limits(detect, Options(wishes.threshold, wishes.iou, maximum=wishes.maximum))
-    agnostic = detect["agnostic"] if wishes.agnostic is None else wishes.agnostic
-    kept = suppress(found.records, bounds, mode=wishes.nms.value, agnostic=agnostic)
-    origin = ["anchor", "x", "y", "label"]  # of no two records the same
-    place = {key: i for i, key in enumerate(found.records[origin].tolist())}
-    marks = found.landmarks[[place[key] for key in kept[origin].tolist()]]
-    return Detections(kept, marks, found.candidates)
+def _line(shot: Shot, seen: Seen) -> str:
+    """One of several pictures: how many of each class, and the best score of it."""
+    best: dict[str, list[float]] = {}
+    for d in seen.found:
+        best.setdefault(d.class_name, []).append(d.score)
+    found = ", ".join(f"{len(s)} {name} ({max(s):.2f})" for name, s in best.items())
+    cycles = getattr(seen.result, "cycles", None)
+    return "; ".join([f"{shot.name}: {found or 'nothing'}",
+                      *([f"{cycles:,} cycles"] if cycles else []), *seen.remarks])
 
 
-def _machine_boxes(program: Program, device: DeviceName, entry: NetworkInput, wishes: Wishes,
-                   verify: bool) -> tuple[Any, list[Any], list[str]]:
-    """The result, the detections on the photograph, and what is to be said about them."""
-    from falconet.runtime.detections import Options
-    from falconet.runtime.vision import detections_of
-
-    detect = program.header["detect"]
-    options = Options(wishes.threshold, wishes.iou, wishes.sigma, wishes.maximum)
-    if wishes.on_host:
-        options = Options(wishes.threshold, iou=1.0)
-    result, lines = run_checked(program, device, entry.as_dict(), verify, options)
-    found = result.detections
-    room = min(program.arch.candidates, detect["limit"]) if wishes.on_host else (
-        program.arch.candidates)
-    if found.candidates > room:
-        lines.append(f"{found.candidates:,} candidates, of which the {room:,} best were looked at; "
-                     "a higher --threshold gives fewer")
-    if wishes.on_host:
-        found = suppress_on_host(found, detect, wishes)
-    return result, detections_of(program.header["meta"], found, entry.frame), lines
+@contextmanager
+def _begun(sinks: Sequence[Sink], labels: Sequence[str]) -> Iterator[None]:
+    """What is written is whole at the end, however that comes."""
+    with ExitStack() as stack:
+        for sink in sinks:
+            sink.begin(labels)
+            stack.callback(sink.close)
+        yield
 
 
-def _host_boxes(program: Program, device: DeviceName, entry: NetworkInput, wishes: Wishes,
-                verify: bool) -> tuple[Any, list[Any], list[str]]:
-    """The same, boxes decoded and suppressed on the host in float."""
-    from falconet.runtime.detections import Options
-    from falconet.runtime.vision import postprocess
+def _many(inputs: Inputs, detector: Detector, device: DeviceName, sinks: Sequence[Sink],
+          frames: int | None, as_json: bool) -> Tally:
+    boxes = 0
 
-    if wishes.nms in _HOST_MODES:
-        raise FalconetError(f"--nms {wishes.nms.value} works on the machine's boxes; "
-                            "leave --post host out, or compile the program without it")
-    Options(wishes.threshold, wishes.iou, wishes.sigma, wishes.maximum)  # refuses the impossible
-    result, lines = run_checked(program, device, entry.as_dict(), verify)
-    meta = program.header["meta"]
-    post = meta["postprocess"] | wishes.changes()
-    if wishes.sigma is not None:
-        post["sigma"] = wishes.sigma
-    found = postprocess({**meta, "postprocess": post}, real_outputs(program, result.outputs),
-                        entry.frame, score_threshold=wishes.threshold, nms_threshold=wishes.iou,
-                        maximum=wishes.maximum)
-    return result, found, lines
+    def look(shot: Shot, step: Step) -> None:
+        nonlocal boxes
+        seen = detector(shot.image)
+        record = _record(shot, seen, detector, device)
+        boxes += len(seen.found)
+        step.line(json_line(record) if as_json else _line(shot, seen))
+        for sink in sinks:
+            sink.put(shot, seen.found, record)
+
+    with _begun(sinks, detector.labels):
+        tally = each(inputs, look, f"detect on the {LABELS[device]}", frames)
+    if tally.seen and not as_json:
+        results.print(f"{tally.seen:,} pictures, {boxes:,} found by "
+                      f"{detector.program.header['model']}; boxes by the {detector.post.value}")
+        for line in detector.devices.proof:
+            results.print(line)
+    return tally
+
+
+def _one(shot: Shot, detector: Detector, device: DeviceName, sinks: Sequence[Sink],
+         as_json: bool) -> None:
+    seen = detector(shot.image)
+    record = _record(shot, seen, detector, device)
+    if as_json:
+        print_json(record)
+    else:
+        _details(shot, seen, detector)
+    with _begun(sinks, detector.labels):
+        for sink in sinks:
+            sink.put(shot, seen.found, record)
 
 
 def detect(
-    image: ImageName,
+    paths: Paths = None,
     model: Model = "retinaface",
     preset: PresetName = None,
     device: Device = DeviceName.golden,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Save the picture with the boxes.")
+        Path | None, typer.Option("-o", "--output", help="Save pictures and videos with the "
+                                                         "boxes: a folder, or for one a file.")
     ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Save the boxes: a file .jsonl (JSON lines) or .json (COCO "
+                                       "results), or a folder (YOLO labels).")
+    ] = None,
+    box_kind: Annotated[
+        Format | None, typer.Option("--format", help="Of --boxes, if its name does not say it.")
+    ] = None,
+    camera: Camera = None,
+    frames: Frames = None,
     post: Annotated[
         Post | None, typer.Option(help="Who makes boxes of the heads (default: the machine).")
     ] = None,
@@ -156,42 +156,31 @@ def detect(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Find objects in a picture.
+    """Find objects in pictures and videos.
 
-    Example: falconet detect astronaut --output boxes.png
+    Of several pictures, one that cannot be read is named and the others are done; the exit status
+    is then 1.
+
+    Example: falconet detect photos/ --output annotated/ --boxes boxes.jsonl
     """
-    photograph = image_of(image)
+    inputs = Inputs.of(paths, camera)
+    if box_kind is not None and boxes is None:
+        raise FalconetError("--format: is of the boxes; say where they go with --boxes")
+    sinks = [*([] if output is None else [Annotations(output, inputs)]),
+             *([] if boxes is None else [box_sink(boxes, box_kind, inputs)])]
+    shot = None if inputs.several else inputs.only()
     wishes = Wishes(threshold, iou, sigma, maximum, nms, agnostic)
     program = program_of(model, preset, post=post, changes=wishes.changes())
     need_kind(program, "detection", "detect")
-    entry = network_input(program, photograph)
-    machine = "detect" in program.header
-    make = _machine_boxes if machine else _host_boxes
-    result, found, lines = make(program, device, entry, wishes, verify)
-    if output is not None:
-        from falconet.commands.pictures import draw_detections
-
-        draw_detections(photograph, found, output)
-    if as_json:
-        print_json({
-            "image": image, "model": program.header["model"], "preset": program.arch.name,
-            "device": device.value, "post": (Post.machine if machine else Post.host).value,
-            "candidates": result.detections.candidates if machine else None, "boxes": [
-                {"class": d["class_name"], **{k: d[k] for k in ("score", "x", "y", "w", "h")},
-                 "landmarks": d["landmarks"]} for d in map(asdict, found)
-            ],
-        })
-        return
-    where = f"machine, of {result.detections.candidates:,} candidates" if machine else "host"
-    results.print(f"{len(found)} found in '{image}' by {program.header['model']}; boxes by the "
-                  f"{where}")
-    for d in map(asdict, found):
-        results.print(f"  {d['class_name']} {d['score']:.4f}  x {d['x']:.1f}  y {d['y']:.1f}  "
-                      f"w {d['w']:.1f}  h {d['h']:.1f}")
-    for line in [*lines, *speed_lines(program, result)]:
-        results.print(line)
-    if output is not None:
-        results.print(f"picture: {output}")
+    detector = Detector(program, device, wishes, verify=verify, quiet=inputs.several)
+    tally = Tally()
+    if shot is not None:
+        _one(shot, detector, device, sinks, as_json)
+    else:
+        tally = _many(inputs, detector, device, sinks, frames, as_json)
+    for sink in [] if as_json else sinks:
+        results.print(sink.said)
+    tally.close()
 
 
 def register(app: typer.Typer) -> None:

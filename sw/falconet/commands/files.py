@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from falconet.isa import FalconetError
 
-__all__ = ["not_input", "written"]
+__all__ = ["keep_inputs", "naming", "written"]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the system inside becomes a FalconetError that names ``path``."""
+    try:
+        yield
+    except OSError as e:
+        raise FalconetError(
+            f"{path}: cannot be written ({e.strerror or e}); give a place that can") from None
+
+
+def keep_inputs(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Refuse an output that is an input too, by whatever name, so that none is written over."""
+    given = {(s.st_dev, s.st_ino) for p in inputs if (s := _status(p))}
+    for path in outputs:
+        if (s := _status(path)) and (s.st_dev, s.st_ino) in given:
+            raise FalconetError(f"{path}: is an input, and would be lost; give another name")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -39,27 +64,10 @@ def written(path: Path) -> Iterator[Path]:
             os.fsync(f.fileno())
         beside.replace(final)
     except OSError as e:
-        if e.filename is not None and Path(e.filename) not in (
-                beside, final, final.parent, *final.parents):
+        if e.filename is not None and Path(e.filename) not in (beside, final, *final.parents):
             raise  # of another file, that was read meanwhile
-        raise FalconetError(
-            f"{path}: cannot be written ({e.strerror or e}); give a place that can") from None
+        with naming(path):
+            raise
     finally:
         with suppress(OSError):
             beside.unlink()
-
-
-def not_input(output: Path | None, *inputs: Path | str | None, suffix: str = "") -> None:
-    """Refuse an ``output`` that is one of the command's inputs, or that does not end in ``suffix``.
-
-    To be asked before work begins. What is None, or is no file, is no input.
-    """
-    if output is None:
-        return
-    if suffix and output.suffix != suffix:
-        raise FalconetError(f"{output}: the output is a {suffix} file; give a name that ends so")
-    for source in inputs:
-        if source and os.path.isfile(source) and os.path.exists(output) and (
-                os.path.samefile(source, output)):
-            raise FalconetError(f"{output}: is what the command reads; give the output another "
-                                "name")

@@ -13,7 +13,8 @@ from falconet.commands.console import working
 from falconet.isa import FalconetError, Program
 
 __all__ = [
-    "LABELS", "DeviceName", "agreement", "make_device", "require_equal", "require_same", "run_on",
+    "LABELS", "DeviceName", "Devices", "agreement", "make_device", "require_equal",
+    "require_same", "run_on",
 ]
 
 Int8 = NDArray[np.int8]
@@ -121,3 +122,36 @@ def agreement(found: Mapping[DeviceName, Any]) -> str:
         size += first.detections.records.nbytes + first.detections.landmarks.nbytes + 8
         boxes = " (boxes, landmarks, counts)"
     return f"{shown}: all {size:,} output bytes{boxes} are equal"
+
+
+class Devices:
+    """A device, opened once; with ``verify`` also those that it must agree with in every byte.
+
+    ``quiet`` where a bar is shown already: a run does not show that it is under way.
+    """
+
+    def __init__(self, program: Program, device: DeviceName, verify: bool = False, *,
+                 quiet: bool = False) -> None:
+        wanted = {device, DeviceName.golden, DeviceName.iss} if verify else {device}
+        self._devices = {d: make_device(d, program) for d in DeviceName if d in wanted}
+        self._device, self._quiet = device, quiet
+        self.proof: list[str] = []
+        """The sentence that says which devices agreed in the last run, if there are several."""
+
+    def run(self, inputs: Mapping[str, Int8], options: Any = None) -> Any:
+        """One frame; the device's ``RunResult``.
+
+        Raises
+        ------
+        FalconetError
+            Names the first byte in which two devices differ.
+        """
+        found = {
+            d: device.run(dict(inputs), options) if self._quiet else
+            run_on(d, device, inputs, options) for d, device in self._devices.items()
+        }
+        if len(found) > 1:
+            for d, result in found.items():
+                require_same(found[DeviceName.golden], result, LABELS[d])
+            self.proof = [agreement(found)]
+        return found[self._device]

@@ -10,7 +10,7 @@ import typer
 
 from falconet.commands.console import results
 from falconet.commands.figures import ModelArgument, PresetName, headline, measure
-from falconet.commands.files import not_input, written
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.pages import revision
 from falconet.isa import FalconetError, Program, output_folder
 
@@ -83,7 +83,8 @@ def report(
 
     Example: falconet report retinaface --output report.html
     """
-    not_input(output, model, suffix=".html")
+    if output is not None:
+        keep_inputs([Path(model)], [output])
     found, program, run = measure(model, preset_name, 1)
     file = output or output_folder() / "report" / f"{found['model']}-{program.arch.name}.html"
     with written(file) as part:

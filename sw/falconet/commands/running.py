@@ -1,8 +1,9 @@
-"""``falconet run`` and ``falconet classify``; what all commands that run a program share."""
+"""``falconet run``; what all commands that run a program share."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +12,15 @@ import typer
 from numpy.typing import NDArray
 
 from falconet.commands.console import print_json, results
-from falconet.commands.machines import (
-    LABELS,
-    DeviceName,
-    agreement,
-    make_device,
-    require_same,
-    run_on,
-)
-from falconet.commands.sources import image_of, inputs_of, network_input, program_of
+from falconet.commands.files import keep_inputs, written
+from falconet.commands.inputs import Shot
+from falconet.commands.machines import DeviceName, Devices
+from falconet.commands.sources import inputs_of, program_of
 from falconet.isa import FalconetError, Program
 
 __all__ = [
-    "Device", "ImageName", "Json", "Model", "PresetName", "Verify", "need_kind", "real_outputs",
-    "register", "run_checked", "speed_lines",
+    "Device", "Json", "Model", "PresetName", "Verify", "json_line", "need_kind", "origin",
+    "real_outputs", "register", "speed_lines",
 ]
 
 Model = Annotated[str, typer.Option("-m", "--model", help="Zoo name, QDQ ONNX or program file.")]
@@ -32,11 +28,12 @@ PresetName = Annotated[
     str | None, typer.Option("-p", "--preset", help="The machine (default: pynq-z2).")
 ]
 Device = Annotated[DeviceName, typer.Option("-d", "--device", help="What it runs on.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="JSON on standard output; of several pictures a line each.")
+]
 Verify = Annotated[
     bool, typer.Option(help="Also run the golden model and the simulator; all bytes are equal.")
 ]
-ImageName = Annotated[str, typer.Argument(help="A picture, or a name such as 'astronaut'.")]
 
 
 def real_outputs(program: Program, outputs: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
@@ -70,65 +67,29 @@ def speed_lines(program: Program, result: Any) -> list[str]:
     ]
 
 
-def run_checked(program: Program, device: DeviceName, inputs: Any, verify: bool,
-                options: Any = None) -> tuple[Any, list[str]]:
-    """The result of ``device``, and the sentence that says which devices agree."""
-    wanted = {device, DeviceName.golden, DeviceName.iss} if verify else {device}
-    found = {
-        d: run_on(d, make_device(d, program), inputs, options) for d in DeviceName if d in wanted
-    }
-    if verify:
-        for d, result in found.items():
-            require_same(found[DeviceName.golden], result, LABELS[d])
-    return found[device], [agreement(found)] if verify else []
+def origin(shot: Shot) -> dict[str, Any]:
+    """Where a picture is from and its size, as JSON."""
+    height, width = shot.image.shape[:2]
+    frame = {} if shot.frame is None else {
+        "frame": shot.frame, "seconds": shot.frame / shot.rate if shot.rate else None}
+    return {"image": shot.source.name, **frame, "width": width, "height": height}
+
+
+def json_line(record: Mapping[str, Any]) -> str:
+    """One of many JSON objects."""
+    return json.dumps(record)
 
 
 def need_kind(program: Program, kind: str, command: str) -> None:
     """Refuse a program whose outputs are not of this kind."""
     found = (program.header.get("meta", {}).get("postprocess") or {}).get("kind")
     if (found == "classification") != (kind == "classification") or found is None:
+        other = {"classification": "classify", "detection": "detect"}.get(str(found), "run")
         raise FalconetError(
             f"program '{program.header['model']}': its outputs are "
             f"{f'a {found}' if found else 'not described'}, so 'falconet {command}' cannot "
-            "interpret them; use 'falconet run'"
+            f"interpret them; use 'falconet {other}'"
         )
-
-
-def classify(
-    image: ImageName,
-    model: Model = "mobilenetv2",
-    preset: PresetName = None,
-    device: Device = DeviceName.golden,
-    top: Annotated[int, typer.Option(min=1, help="How many classes.")] = 5,
-    verify: Verify = False,
-    as_json: Json = False,
-) -> None:
-    """Say what a picture shows.
-
-    Example: falconet classify cat --model mobilenetv2 --top 3
-    """
-    from falconet.runtime.vision import postprocess
-
-    photograph = image_of(image)
-    program = program_of(model, preset)
-    need_kind(program, "classification", "classify")
-    entry = network_input(program, photograph)
-    result, proof = run_checked(program, device, entry.as_dict(), verify)
-    found = postprocess(program.header["meta"], real_outputs(program, result.outputs),
-                        entry.frame, top=top)
-    classes = [asdict(c) for c in found]
-    if as_json:
-        print_json({
-            "image": image, "model": program.header["model"], "preset": program.arch.name,
-            "device": device.value,
-            "classes": [{"class": c["class_name"], "score": c["score"], "index": c["index"]}
-                        for c in classes],
-        })
-        return
-    for c in classes:
-        results.print(f"  {c['score']:7.2%}  {c['class_name']}")
-    for line in [*proof, *speed_lines(program, result)]:
-        results.print(line)
 
 
 def run(
@@ -144,18 +105,21 @@ def run(
 ) -> None:
     """Run a program and save or summarise its raw outputs.
 
-    Example: falconet run retinaface astronaut --device iss --verify
+    Example: falconet run net.flc astronaut --output raw.npz
     """
+    if output is not None:
+        if output.suffix.lower() != ".npz":
+            raise FalconetError(f"{output}: outputs are saved as .npz; give it that suffix")
+        keep_inputs([Path(program), Path(source)], [output])
     loaded = program_of(program, preset)
-    result, proof = run_checked(loaded, device, inputs_of(loaded, source), verify)
+    inputs = inputs_of(loaded, source)
+    devices = Devices(loaded, device, verify)
+    result = devices.run(inputs)
     found = result.detections
     boxes = {} if found is None else {
         "detections.records": found.records, "detections.landmarks": found.landmarks,
         "detections.candidates": np.array(found.candidates),
     }
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(output, **result.outputs, **boxes)
     if as_json:
         print_json({
             "model": loaded.header["model"], "preset": loaded.arch.name, "device": device.value,
@@ -164,15 +128,18 @@ def run(
                         for k, v in result.outputs.items()},
             "boxes": None if found is None else len(found.records),
         })
-        return
-    for name, value in result.outputs.items():
-        results.print(f"  {name}: int8 {list(value.shape)}, {value.min()} to {value.max()}")
-    if found is not None:
-        results.print(f"  detections: {len(found.records)} boxes of {found.candidates} candidates")
-    for line in [*proof, *speed_lines(loaded, result)]:
-        results.print(line)
+    else:
+        for name, value in result.outputs.items():
+            results.print(f"  {name}: int8 {list(value.shape)}, {value.min()} to {value.max()}")
+        if found is not None:
+            results.print(
+                f"  detections: {len(found.records)} boxes of {found.candidates} candidates")
+        for line in [*devices.proof, *speed_lines(loaded, result)]:
+            results.print(line)
+    if output is not None:
+        with written(output) as beside:
+            np.savez(beside, **result.outputs, **boxes)
 
 
 def register(app: typer.Typer) -> None:
     app.command("run")(run)
-    app.command("classify")(classify)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 import falconet.isa
 from falconet.commands.console import working
+from falconet.commands.files import written
 from falconet.isa import Arch, FalconetError, Program, build_folder, made, preset
+from falconet.runtime.photographs import read_photograph
 
 __all__ = [
     "BUILD", "DEFAULT_PRESET", "NetworkInput", "Post", "compiled", "image_of", "inputs_of",
-    "is_program", "network_input", "program_of", "quantised_of",
+    "is_program", "network_input", "preparer", "program_of", "quantised_of",
 ]
 
 BUILD = build_folder()
@@ -89,9 +91,8 @@ def compiled(
         program = compile_model(str(source), arch, name=name, progress=step.share,
                                 post=post.value, heads=None if heads is None else dict(heads))
     made(path.parent)
-    partial = path.with_suffix(".tmp")
-    program.save(partial)
-    partial.replace(path)
+    with written(path) as part:
+        program.save(part)
     return program
 
 
@@ -166,20 +167,14 @@ def program_of(
 def image_of(name: str) -> NDArray[np.uint8]:
     """A picture file, or a test photograph by name (``faces_small``): uint8 [H, W, 3]."""
     path = Path(name)
-    if path.is_dir() or (not path.is_file() and (path.suffix or "/" in name)):
+    if not path.exists() and (path.suffix or "/" in name):
         raise FalconetError(f"{name}: no such picture; give a file or a name such as 'astronaut'")
-    if not path.is_file():
+    if not path.exists():
         from falconet_models.data import photograph
 
         known: NDArray[np.uint8] = photograph(name)
         return known
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as e:
-        raise FalconetError(f"{name}: not a picture that can be read ({e})") from None
+    return read_photograph(path)
 
 
 @dataclass(frozen=True)
@@ -194,8 +189,8 @@ class NetworkInput:
         return {self.name: self.tensor}
 
 
-def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
-    """Pre-process a photograph as the program's ``meta`` says."""
+def preparer(program: Program) -> Callable[[NDArray[np.uint8]], NetworkInput]:
+    """What pre-processes photographs as the program's ``meta`` says."""
     from falconet.runtime.vision import Preprocessor
 
     described = program.header["inputs"]
@@ -205,11 +200,20 @@ def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
             ".npz file to 'falconet run'"
         )
     first = described[0]
-    prepare = Preprocessor(
+    preprocessor = Preprocessor(
         program.header.get("meta", {}), float(first["scale"]), int(first["zero_point"])
     )
-    stored, frame = prepare(image)
-    return NetworkInput(first["name"], np.ascontiguousarray(stored.transpose(2, 0, 1)), frame)
+
+    def prepare(image: NDArray[np.uint8]) -> NetworkInput:
+        stored, frame = preprocessor(image)
+        return NetworkInput(first["name"], np.ascontiguousarray(stored.transpose(2, 0, 1)), frame)
+
+    return prepare
+
+
+def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
+    """One photograph pre-processed; see :func:`preparer`."""
+    return preparer(program)(image)
 
 
 def inputs_of(program: Program, source: str) -> dict[str, Int8]:

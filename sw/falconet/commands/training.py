@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from falconet.commands.console import print_json, results, status, working
-from falconet.commands.files import not_input, written
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.machines import LABELS, DeviceName, make_device
 from falconet.commands.pages import revision
 from falconet.commands.sources import DEFAULT_PRESET, compiled, is_program, quantised_of
@@ -125,7 +125,7 @@ def export(
     Example: falconet export runs/digits --output digits.onnx
     """
     target = output or (run if run.is_dir() else run.parent) / ONNX
-    not_input(target, run)
+    keep_inputs([run], [target])
     _export(run, target)
     results.print(f"{target}: {target.stat().st_size:,} bytes; next: falconet compile {target}")
 

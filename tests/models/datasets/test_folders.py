@@ -305,7 +305,7 @@ LIST, MAIN = "annotations/instances_val.json", "ImageSets/Main/val.txt"
 REFUSALS = [
     ("voc", lose("JPEGImages/001.png"),
      "val.txt:2: image */001.jpg is missing; add it or take it out"),
-    ("voc", spoil("JPEGImages/001.png"), "val.txt:2: */001.png is not a readable image; replace"),
+    ("voc", spoil("JPEGImages/001.png"), "val.txt:2: */001.png: not a picture that can be read;"),
     ("voc", lose(XML), "val.txt:2: */001.xml is missing; add it"),
     ("voc", lose(MAIN), "VOC folder: */val.txt is missing; add it or name another split"),
     ("voc", edit(XML, "<xmax>", "<xmax>9"), "001.xml:12: box (*) is outside the image of 64 x 32"),
@@ -327,7 +327,7 @@ REFUSALS = [
     ("voc", spoil("labels.txt", b"cat\ncat\n"), "labels.txt: it must hold a name a line, each"),
     ("voc", spoil("labels.txt", b"\xff"), "labels.txt: not a text in UTF-8"),
     ("coco", lose("val/001.png"), "instances_val.json: image 2: image */001.png is missing; add"),
-    ("coco", spoil("val/001.png"), "instances_val.json: image 2: */001.png is not a readable"),
+    ("coco", spoil("val/001.png"), "instances_val.json: image 2: */001.png: not a picture that"),
     ("coco", record("images", 1, width=65),
      "instances_val.json: image 2: width and height are 65 x 32, but */001.png is of 64 x 32"),
     ("coco", record("images", 1, file_name=None), "json: image 2: file_name is missing; add it"),
@@ -354,7 +354,7 @@ REFUSALS = [
     ("coco", edit(LIST, '"images": [', '\n"images": [,'), "val.json:2: malformed JSON (*); co"),
     ("coco", spoil(LIST, b"[]"), "instances_val.json: not a JSON object; name a COCO file"),
     ("coco", spoil(LIST, b"\xff"), "instances_val.json: not a text in UTF-8"),
-    ("yolo", spoil("images/val/001.png"), "images/val: */001.png is not a readable image; replace"),
+    ("yolo", spoil("images/val/001.png"), "images/val: */001.png: not a picture that can be read;"),
     ("yolo", edit(TXT, " ", " 0."), "001.txt:1: '*' is not class, x, y, width, height; write five"),
     ("yolo", edit(TXT, "\n", " 0.5\n"), "001.txt:1: '*' is not class, x, y, width, height"),
     ("yolo", spoil(TXT, b"0 0.5 0.5 0.1 0.1\n\n0.5 0.5 0.5 0.1 0.1\n"),
@@ -412,7 +412,7 @@ def test_damaged_pixels_are_refused_when_they_are_read(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     found = open_dataset(tmp_path, "val")
     found.load(0)
-    with pytest.raises(FalconetError, match=r"001\.png: the image is damaged .*; replace it or"):
+    with pytest.raises(FalconetError, match=r"001\.png: not a picture .*\(.*\); replace it or"):
         found.load(1)
 
 
