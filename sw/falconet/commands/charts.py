@@ -178,7 +178,8 @@ def roofline(profiles: Sequence[LayerProfile], arch: Arch, ddr_bytes_per_cycle: 
     peaks = {e: peak_macs(arch, e) for e in ("MAC", "VEC") if any(p.engine == e for _, p, *_ in
                                                                  points)}
     x = _Logarithmic(min(p[2] for p in points) / 1.5, max(p[2] for p in points) * 1.5, left, right)
-    y = _Logarithmic(min(p[3] for p in points) / 1.5, max(peaks.values()), bottom, top)
+    y = _Logarithmic(min(p[3] for p in points) / 1.5,
+                     max(*peaks.values(), *(p[3] for p in points)), bottom, top)
     parts = [part for t in x.ticks() for part in (
         _line(x(t), top, x(t), bottom), _text(x(t), bottom + 17, f"{t:g}", "middle"))]
     parts += [part for t in y.ticks() for part in (
