@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from falconet.commands import (
     accuracy,
@@ -27,44 +25,15 @@ from falconet.commands import (
     training,
     worst_case,
 )
-from falconet.isa import near
+from falconet.commands.group import App, Commands, Stopped
 
 __all__ = ["Stopped", "app"]
 
 _WIDEST = 100
-_CHOICE = re.compile(r"'(.*)' is not one of (.*?)\.?$", re.DOTALL)
 
-
-class Stopped(Exception):
-    """A command was stopped by its cause, which typer would answer in its own way."""
-
-
-class _Commands(TyperGroup):
-    """The commands; a choice that does not exist is answered with the nearest one that does."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """All of each summary, however narrow the terminal."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(1000))
-                                for name in self.list_commands(ctx)
-                                if (command := self.get_command(ctx, name)) is not None])
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, EOFError, OSError) as e:
-            raise Stopped from e
-        except Exception as e:  # a usage error; typer's class of it has no public name
-            wrong = _CHOICE.search(str(getattr(e, "message", "")))
-            if wrong is not None:
-                hint = near(wrong[1], re.findall(r"'(.+?)'", wrong[2]))
-                e.message = f"{wrong[0].rstrip('.')}. {hint.capitalize()}".strip()  # type: ignore[attr-defined]
-            raise
-
-
-app = typer.Typer(
+app = App(
     name="falconet",
-    cls=_Commands,
+    cls=Commands,
     rich_markup_mode=None,  # rich's help cuts words off where there is no room
     context_settings={"terminal_width": min(shutil.get_terminal_size().columns, _WIDEST)},
     no_args_is_help=True,

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from falconet.commands.console import results
+from falconet.commands.group import App, Group
 
 __all__ = ["register"]
 
-group = typer.Typer(help="Data sets to train on.", no_args_is_help=True)
+group = App(cls=Group, help="Data sets to train on.", no_args_is_help=True)
 
 
 @group.callback()

@@ -15,12 +15,13 @@ import typer
 
 from falconet.commands.console import status
 from falconet.commands.files import written
+from falconet.commands.group import App, Group
 from falconet.commands.pages import Json, Page, show
 from falconet.isa import FalconetError, build_folder, made
 
 __all__ = ["register"]
 
-group = typer.Typer(help="One recipe trained many times, one thing changed.",
+group = App(cls=Group, help="One recipe trained many times, one thing changed.",
                     no_args_is_help=True)
 FOLDER = build_folder() / "studies"
 _SEEDS = (0, 1, 2)
