@@ -22,14 +22,17 @@ from pycocotools.coco import COCO
 from falconet.cli import main
 from falconet.commands import detector as detector_module
 from falconet.commands import machines
+from falconet.commands.annotations import Annotations
+from falconet.commands.inputs import Input, Inputs, Shot
 from falconet.compiler import compile_graph
-from falconet.isa import preset
+from falconet.isa import build_folder, preset
 from falconet.runtime.photographs import Video, read_photograph
 from falconet_models.datasets import open_yolo
 
 pytestmark = pytest.mark.timeout(300)
 Capture = pytest.CaptureFixture[str]
 TINY = preset("tiny")
+BUILT = build_folder().resolve()
 RNG = np.random.default_rng(50)
 PREPROCESS = {"fit": "letterbox", "colour": "RGB", "size": [32, 48], "mean": [110.0] * 3,
               "std": [2.0] * 3, "pad": [0, 0, 0]}
@@ -143,16 +146,20 @@ def test_fifty_photographs_of_which_three_are_broken(folder: Path, capsys: Captu
         assert f["boxes"] == boxes_alone(f["image"], capsys)
 
 
-def test_opened_once(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+@pytest.mark.parametrize("device", ["iss", "rtl"])
+def test_opened_once(device: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Device and pre-processing are made once; each picture is verified."""
+    monkeypatch.setenv("FALCONET_BUILD", str(BUILT))
     made, ready = [], []
     make, prepare = machines.make_device, detector_module.preparer
     monkeypatch.setattr(machines, "make_device", lambda *a: made.append(a[0]) or make(*a))
     monkeypatch.setattr(detector_module, "preparer", lambda p: ready.append(p) or prepare(p))
-    assert detect("same/x same/y --verify --device iss") == 0
+    assert detect(f"same/x same/y --verify --device {device}") == 0
     out = capsys.readouterr().out
-    assert [d.value for d in made] == ["golden", "iss"] and len(ready) == 1
-    assert "golden = ISS: all " in out and "4 pictures" in out
+    assert [d.value for d in made] == ["golden", "iss", "rtl"][: 2 + (device == "rtl")]
+    assert len(ready) == 1 and "4 pictures" in out
+    assert f"golden = ISS{' = RTL' * (device == 'rtl')}: all " in out
+    assert out.count(" cycles") == 4 * (device == "rtl")
 
 
 def test_verify_finds_a_difference_in_a_later_picture(
@@ -193,18 +200,19 @@ def test_video(source: str, target: str, capsys: Capture) -> None:
         assert found[i]["boxes"] == boxes_alone(f"{i}.png", capsys)
 
 
-def test_a_video_of_odd_sides(capsys: Capture) -> None:
+def test_a_video_of_odd_sides() -> None:
     """Codecs know even sides only; nothing is cut off."""
-    writer = cv2.VideoWriter("odd.avi", cv2.VideoWriter_fourcc(*"MJPG"), 5, (63, 47))
-    for _ in range(3):
-        writer.write(noise()[:47, :63])
-    writer.release()
-    with Video("odd.avi") as video:
-        high, wide = next(iter(video)).shape[:2]
-    assert detect("odd.avi -o odd.mp4") == 0
+    source = Input("clip.mp4", Path("clip.mp4"))
+    sink = Annotations(Path("odd.mp4"), Inputs((source,), True))
+    image = (noise() // 2)[:47, :63]
+    image[-1] = image[:, -1] = 255
+    for i in range(3):
+        sink.put(Shot(source, image, i, 5.0), [], {})
+    sink.close()
     with Video("odd.mp4") as video:
-        shapes = [frame.shape for frame in video]
-    assert shapes == [(high + high % 2, wide + wide % 2, 3)] * 3
+        frames = list(video)
+    assert [f.shape for f in frames] == [(48, 64, 3)] * 3
+    assert frames[2][:, -2:].mean() > 200 < frames[2][-2:].mean()
 
 
 def test_a_video_that_is_cut_short(capsys: Capture) -> None:

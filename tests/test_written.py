@@ -18,6 +18,8 @@ def test_whole_and_alone(tmp_path: Path) -> None:
         assert beside.parent == path.parent and beside.suffix == ".txt"
         beside.write_text("first")
         assert not path.exists()
+        file = beside.stat().st_ino
+    assert path.stat().st_ino == file  # moved, not copied
     assert path.read_text() == "first" and os.listdir(path.parent) == ["a.txt"]
 
 

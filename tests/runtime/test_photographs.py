@@ -245,7 +245,8 @@ def text_bomb() -> bytes:
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", r"not a picture that can be read; give a file of JPEG, PNG"),
     "text": (lambda: b"hello, world" * 9, r"not a picture that can be read; give a file of JPEG"),
-    "PostScript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+    "PostScript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+                   "not a picture that can be read; give a file of JPEG"),
     "cut JPEG": (lambda: turned_file(1, "JPEG")[:-400], r"read \(image file is truncated"),
     "cut PNG": (lambda: turned_file(1, "PNG")[:-300], r"read \((image file is trunc|broken PNG)"),
     "cut WebP": (lambda: turned_file(1, "WEBP")[:-200], "not a picture that can be read"),

@@ -107,8 +107,7 @@ def classify(
 ) -> None:
     """Say what pictures show.
 
-    Of several pictures, one that cannot be read is named and the others are done; the exit status
-    is then 1.
+    What cannot be read is named, the rest is done, and the exit status is 1.
 
     Example: falconet classify photos/ --top 3 --output classes.csv
     """

@@ -158,8 +158,7 @@ def detect(
 ) -> None:
     """Find objects in pictures and videos.
 
-    Of several pictures, one that cannot be read is named and the others are done; the exit status
-    is then 1.
+    What cannot be read is named, the rest is done, and the exit status is 1.
 
     Example: falconet detect photos/ --output annotated/ --boxes boxes.jsonl
     """

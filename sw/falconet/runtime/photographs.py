@@ -104,12 +104,12 @@ def opened(source: str | Path | bytes | BinaryIO, name: str | None = None) -> It
 
 
 def turned(picture: Any) -> int:
-    """EXIF's orientation, 1 to 8; 1, upright, if it says nothing or nonsense."""
+    """EXIF's orientation; 1, and all but 2 to 8, is upright."""
     from PIL import Image
 
     exif = picture.getexif if _exif_may_follow(picture) else lambda: Image.Image.getexif(picture)
-    way = exif().get(_ORIENTATION, 1)
-    return way if way in range(1, 9) else 1
+    way: int = exif().get(_ORIENTATION, 1)
+    return way
 
 
 def _exif_may_follow(picture: Any) -> bool:
