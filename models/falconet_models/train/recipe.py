@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from falconet.isa import FalconetError, near
 from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
+from falconet_models.files import store
 from falconet_models.losses import BOX_LOSSES
 from falconet_models.networks.detector import DetectorConfig, preset
 
@@ -239,7 +240,7 @@ class Recipe:
 
     def save(self, path: Path) -> None:
         """As YAML, every field."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        store(path, yaml.safe_dump(self.to_dict(), sort_keys=False).encode())
 
 
 def builtin() -> list[str]:
