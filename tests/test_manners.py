@@ -119,6 +119,16 @@ def test_closed_streams() -> None:
     assert done.returncode == 0 and "net, for tiny" in done.stdout
 
 
+def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+    """What a library prints to number 1 or 2 must not go into a file of ours."""
+    code = ("import os; from falconet.cli import _streams\nwith _streams():\n"
+            "    file = os.open('numbered', os.O_CREAT | os.O_WRONLY)\n"
+            "    os.write(file, str(file).encode())")
+    done = subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} -c \"{code}\" >&- 2>&-"],
+                          timeout=60, check=False)
+    assert done.returncode == 0 and int(Path("numbered").read_text()) > 2
+
+
 INTERRUPTS = """
 import importlib.abc, os, signal, sys
 class Finder(importlib.abc.MetaPathFinder):
@@ -295,6 +305,10 @@ def test_the_list_holds_every_name(capsys: Capture) -> None:
     assert names["boards"] == list(BOARDS) and sorted(names["recipes"]) == builtin()
     assert names["devices"] == [d.value for d in DeviceName]
     assert all(photograph(n).shape[2] == 3 for n in names["photographs"])
+    with pytest.raises(FalconetError, match="use one of") as refused:
+        photograph("none of these")
+    assert set(str(refused.value).partition("use one of ")[2].split(", ")) == set(
+        names["photographs"])
     assert all(e["about"] for entries in found.values() for e in entries)
     assert main(["list"]) == 0
     text = capsys.readouterr().out
