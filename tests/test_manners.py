@@ -23,6 +23,7 @@ import typer.main
 
 from falconet.cli import TRACEBACK, main
 from falconet.commands import app, listing
+from falconet.commands.demo import Where
 from falconet.commands.machines import DeviceName
 from falconet.commands.pages import revision
 from falconet.compiler import compile_graph
@@ -304,7 +305,7 @@ def test_the_list_holds_every_name(capsys: Capture) -> None:
     names = {kind: [e["name"] for e in entries] for kind, entries in found.items()}
     assert names["models"] == [*MODELS, *TRAINED] and names["presets"] == list(PRESETS)
     assert names["boards"] == list(BOARDS) and sorted(names["recipes"]) == builtin()
-    assert names["devices"] == [d.value for d in DeviceName]
+    assert names["devices"] == [w.value for w in Where]
     assert all(photograph(n).shape[2] == 3 for n in names["photographs"])
     with pytest.raises(FalconetError, match="use one of") as refused:
         photograph("none of these")
