@@ -456,6 +456,8 @@ def test_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
     assert build_folder() == tmp_path / "home" / "kept"
 
     assert made(tmp_path / "elsewhere").is_dir() and capsys.readouterr().err == ""
+    build_folder().mkdir(parents=True)
+    (build_folder() / "resample.so").touch()  # what the runtime keeps there without a word
     assert made(build_folder() / "rtl").is_dir()
     assert capsys.readouterr().err == (
         f"falconet: what is made once is kept in {tmp_path}/home/kept; FALCONET_CACHE names "

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.isa.paths import cache_folder, made
+from falconet.isa.paths import cache_folder
 
 __all__ = ["FLAGS", "SOURCES", "Job", "build", "job", "library", "scale"]
 
@@ -78,7 +78,7 @@ def _vectors() -> tuple[str, ...]:
 
 def build(compiler: str, flags: tuple[str, ...], target: Path) -> None:
     """Compile the kernel to ``target``, which is whole or not there."""
-    made(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)
     try:
