@@ -123,6 +123,7 @@ performance: $(TESTS)
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy mobilenetv2 --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
+	@$(RUN) python tests/streaming --markdown docs/performance.md --picture docs/images/stream.png
 	@$(RUN) python tests/hosttime --markdown docs/performance.md
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md

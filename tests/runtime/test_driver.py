@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+import warnings
 
 import numpy as np
 import pytest
 from heads import random_head
 from networks import zoo_of_operators
+from paced import paced, plain, value_of
 from programs import detection_program, random_inputs, random_program
 
 from falconet.compiler import compile_graph
@@ -274,6 +277,25 @@ def test_time_out_names_what_each_engine_waits_for(hopeless: bool) -> None:
     with pytest.raises(FalconetError, match=r"did not end in time: LOAD at instruction 2 \(LOAD"):
         driver.run(random_inputs(program))
     assert bus.log[-1] == ("CONTROL", 2)
+
+
+def test_an_interrupt_between_the_wait_and_the_look_at_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has come, though the wait was over before: nothing is missing, no need to poll."""
+    machine, board = paced(0.01)
+    wait, waits = board.wait, list[Wake]()
+
+    def early(seconds: float) -> Wake:
+        waits.append(wait(seconds) if waits else (time.sleep(0.02), Wake.TIMEOUT)[1])
+        return waits[-1]
+
+    monkeypatch.setattr(board, "wait", early)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (3, 4):
+            assert value_of(machine.see(plain(value)).result.outputs) == value
+    assert waits == [Wake.TIMEOUT, Wake.INTERRUPT, Wake.INTERRUPT]
 
 
 def test_time_out_names_the_detect_engine() -> None:

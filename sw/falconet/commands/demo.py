@@ -22,7 +22,7 @@ from falconet.isa import FalconetError, Program, board
 if TYPE_CHECKING:
     from falconet.demo.looking import Machine
 
-__all__ = ["register"]
+__all__ = ["Where", "register"]
 
 
 class Where(str, enum.Enum):
