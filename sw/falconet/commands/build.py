@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,8 +34,8 @@ def quantize(
         str, typer.Option(help="How ranges are chosen: mse, percentile, entropy, minmax.")
     ] = "mse",
     mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number a "
-                                      "channel, e.g. 123.7,116.3,103.5.")
+        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number, or one "
+                                      "a channel, e.g. 123.7,116.3,103.5.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Divides the pixels after that.")] = None,
     colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
@@ -49,6 +50,7 @@ def quantize(
     Example: falconet quantize float.onnx --calibration photos --output int8.onnx
     """
     from falconet_models.data import calibration_images
+    from falconet_models.metadata import get_meta
     from falconet_models.quantize import quantize as quantize_model
     from falconet_models.quantize import read_folder
     from falconet_models.zoo import build
@@ -66,10 +68,22 @@ def quantize(
              "fit": fit}
     with written(target) as part, working(
             f"quantise {model} on {len(photographs)} images") as step:
-        quantize_model(source, photographs, part, method=method,
-                       preprocess={k: v for k, v in given.items() if v}, heads=heads,
-                       progress=lambda stage, share: step.share(share))
-    results.print(f"{target}: {target.stat().st_size:,} bytes")
+        made = quantize_model(source, photographs, part, method=method,
+                              preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              progress=lambda stage, share: step.share(share))
+    results.print(f"{target}: {target.stat().st_size:,} bytes; input: "
+                  f"{_preprocessing(get_meta(made)['preprocess'])}")
+
+
+def _preprocessing(used: Mapping[str, Any]) -> str:
+    """What was done to the photographs, in words: a wrong one costs all accuracy, silently."""
+    def numbers(values: Iterable[float]) -> str:
+        each = [f"{v:g}" for v in values]
+        return each[0] if len(set(each)) == 1 else f"({', '.join(each)})"
+
+    height, width = used["size"]
+    return (f"{used['fit']} to {width} x {height}, {used['colour']}, "
+            f"(pixel - {numbers(used['mean'])}) / {numbers(used['std'])}")
 
 
 def compile_(
