@@ -160,7 +160,7 @@ def say_which_torch() -> None:
         print(f"setup: PyTorch {version}, the CPU build that pip finds here", flush=True)
     elif sys.platform.startswith("linux") and platform.machine() == "x86_64":
         print(f"setup: PyTorch {version}: pip's default on Linux is the CUDA build, with some 13 "
-              "packages of libraries\n  (3 GB to download, 7 GB on disk). The CPU build serves "
+              "packages of libraries\n  (1.5 GB to download, 6 GB on disk). The CPU build serves "
               f"as well; to take it, stop here and say:\n  PIP_EXTRA_INDEX_URL={CPU_INDEX} make "
               "setup", flush=True)
 
