@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import truth
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx_nets import Net, agree
 
 from falconet.compiler.onnx_import import import_onnx

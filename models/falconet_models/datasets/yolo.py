@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
 
 __all__ = ["SUFFIXES", "description_file", "open_yolo"]
@@ -103,8 +103,9 @@ def _place(part: Any, data: dict[str, Any], path: Path, split: str) -> Path:
 def _images(data: dict[str, Any], path: Path, split: str) -> list[tuple[Path, str]]:
     """The images of a split, and who asks for each: a file and line, or the folder."""
     if data.get(split) is None:
-        there = ", ".join(k for k in ("train", "val", "test") if data.get(k))
-        raise FalconetError(f"{path}: there is no split '{split}'; there are {there or 'none'}")
+        there = [k for k in ("train", "val", "test") if data.get(k)]
+        raise FalconetError(f"{path}: there is no split '{split}'; {near(split, there)}there are "
+                            f"{', '.join(there) or 'none'}")
     parts = data[split] if isinstance(data[split], list) else [data[split]]
     found: list[tuple[Path, str]] = []
     for part in parts:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.networks.heads import (
     ANCHORED,
     BoxCode,
@@ -132,8 +132,8 @@ class DetectorConfig:
             known = [f.name for f in dataclasses.fields(kind)]
             for key in given:
                 if key not in known:
-                    raise FalconetError(f"{where}{key}: no such field; there are "
-                                        f"{', '.join(known)}")
+                    raise FalconetError(f"{where}{key}: no such field; {near(key, known)}there "
+                                        f"are {', '.join(known)}")
         fresh = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         fresh["backbone"] = BackboneConfig(**backbone)
         return cls(**fresh)
@@ -315,7 +315,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> DetectorConfig:
     """The preset ``name`` with some fields changed; all but ``digits`` need ``labels``."""
     if name not in PRESETS:
-        raise FalconetError(f"network '{name}' is unknown; choose one of: {', '.join(PRESETS)}")
+        raise FalconetError(f"network '{name}' is unknown; {near(name, PRESETS)}choose one of: "
+                            f"{', '.join(PRESETS)}")
     fields = {"name": name, **PRESETS[name], **changes}
     if "labels" not in fields:
         raise FalconetError(f"network '{name}': labels are missing; name the classes")

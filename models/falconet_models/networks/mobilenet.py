@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.networks.layers import (
     Act,
     Add,
@@ -52,7 +52,8 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise FalconetError(f"family '{self.family}' is unknown; choose one of: "
+            raise FalconetError(f"family '{self.family}' is unknown; "
+                                f"{near(self.family, FAMILIES)}choose one of: "
                                 f"{', '.join(FAMILIES)}")
         if not self.width > 0:
             raise FalconetError(f"width {self.width} is impossible; give more than 0")

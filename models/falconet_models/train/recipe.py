@@ -10,9 +10,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
+from falconet_models.files import store
 from falconet_models.losses import BOX_LOSSES
 from falconet_models.networks.detector import DetectorConfig, preset
 
@@ -175,7 +176,8 @@ class Recipe:
         if not 0 <= self.ema < 1:
             raise FalconetError(f"ema: {self.ema} is no decay; give 0 or more, and less than 1")
         if self.boxes.kind not in BOX_LOSSES:
-            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; choose one of: "
+            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; "
+                                f"{near(self.boxes.kind, BOX_LOSSES)}choose one of: "
                                 f"{', '.join(BOX_LOSSES)}")
 
     def config(self, labels: tuple[str, ...]) -> DetectorConfig:
@@ -209,8 +211,8 @@ class Recipe:
         except ValidationError as e:
             first = e.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(f.name for f in dataclasses.fields(cls))
-            said = (f"no such field; at the top there are {known}"
+            known = [f.name for f in dataclasses.fields(cls)]
+            said = (f"no such field; {near(name, known)}at the top there are {', '.join(known)}"
                     if first["type"] == "unexpected_keyword_argument"
                     else f"{first['input']!r}: {first['msg'].lower()}")
             raise FalconetError(f"{where}: {name}: {said}") from None
@@ -232,13 +234,13 @@ class Recipe:
         except UnicodeDecodeError:
             raise FalconetError(f"{file}: not a text; give a recipe in YAML") from None
         except OSError as e:
-            raise FalconetError(f"{path}: {e.strerror}; give a YAML file, or one of the recipes "
-                                f"{', '.join(builtin())}") from None
+            raise FalconetError(f"{path}: {e.strerror}; {near(path, builtin())}give a YAML file, "
+                                f"or one of the recipes {', '.join(builtin())}") from None
         return cls.from_dict(values or {}, str(path))
 
     def save(self, path: Path) -> None:
         """As YAML, every field."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        store(path, yaml.safe_dump(self.to_dict(), sort_keys=False).encode())
 
 
 def builtin() -> list[str]:

@@ -151,7 +151,7 @@ def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value
     handler = HANDLERS.get(node.op)
     if handler is None:
         node.refuse("this operator is not supported; replace it, or end the network before it and "
-                    "compute it afterwards")
+                    "compute it afterwards (a detector ends at its heads: describe them, --heads)")
     found = handler(ctx, node, args)
     return found if isinstance(found, list) else [found]
 
