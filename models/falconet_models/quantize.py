@@ -206,16 +206,16 @@ def quantize(
         raise FalconetError(f"method '{method}' is unknown; {near(method, METHODS)}use one of "
                             f"{', '.join(METHODS)}")
     model = _load(source, heads)
+    plan = make_plan(model)
+    check_structure(insert(model, plan, dict.fromkeys(plan.group, (-1.0, 1.0))))
+    if not plan.weighted:
+        raise FalconetError(f"model '{model.graph.name}': it has no convolution; give a network")
     if isinstance(calibration, Mapping):
         calibration = calibration.values()
     samples, used = _samples(model, calibration, preprocess)
-    plan = make_plan(model)
-    check_structure(insert(model, plan, dict.fromkeys(plan.group, (-1.0, 1.0))))
     if equalisation:
         model = equalise(model, samples)
         plan = make_plan(model)
-    if not plan.weighted:
-        raise FalconetError(f"model '{model.graph.name}': it has no convolution; give a network")
     histograms, means = collect(
         model, list(plan.group), [n.output[0] for n in plan.weighted], samples, progress
     )
