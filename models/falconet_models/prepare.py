@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from falconet.compiler.importer.limits import check_nodes, check_shape
 from falconet.compiler.importer.opset import normalise
-from falconet.compiler.importer.shapes import check_constants, infer
+from falconet.compiler.importer.shapes import NoShapes, check_constants, infer
 from falconet.isa import FalconetError
 
 __all__ = ["load_float", "read_model", "session"]
@@ -106,8 +106,11 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
     name = name or f"model '{model.graph.name}'"
     model, _ = read_model(model)
     _check(model, name)
-    model = normalise(model, OPSET)
-    check_constants(infer(model))
+    try:
+        model = normalise(model, OPSET)
+        check_constants(infer(model))
+    except NoShapes as e:
+        raise FalconetError(f"{name}: {e}") from None
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = str(Path(folder, "model.onnx"))

@@ -98,6 +98,13 @@ def _gelu(n: Net, x: str) -> str:
     return n.op("Gelu", x)
 
 
+def test_too_new() -> None:
+    model = one(17, "Relu")
+    model.opset_import[0].version = 1000
+    with pytest.raises(FalconetError, match=r"opset 1000, and the newest .* opset 13 to 23"):
+        normalise(model, 13)
+
+
 LATER = {
     "split": (18, lambda n, x: n.op("Concat", *n.op("Split", x, outputs=2, axis=1, num_outputs=2)
                                     [::-1], axis=1)),

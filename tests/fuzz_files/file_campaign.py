@@ -41,7 +41,8 @@ def _taken(target: str, data: bytes) -> Outcome:
         TARGETS[target][1](data)
     except FalconetError as e:
         text = str(e)
-        good = text and text.isprintable() and len(text) <= 2000
+        lines = text.split("\n  ")  # of several findings
+        good = text and all(x.isprintable() and len(x) <= 2000 for x in lines) and len(lines) <= 22
         return Outcome(True, "" if good else f"the message is no sentence: {text[:200]!r}")
     except TooLong:
         return Outcome(False, f"took more than {SECONDS} seconds")

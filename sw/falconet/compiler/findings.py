@@ -9,7 +9,7 @@ from falconet.isa import FalconetError
 
 __all__ = ["Findings"]
 
-_MOST = 40
+_MOST = 20
 
 
 class Findings:

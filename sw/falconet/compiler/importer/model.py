@@ -15,7 +15,7 @@ from falconet.compiler.importer.cut import cut
 from falconet.compiler.importer.limits import check_nodes, check_shape
 from falconet.compiler.importer.nodes import OnnxNode, array, line, onnx_node, version_of
 from falconet.compiler.importer.opset import normalise
-from falconet.compiler.importer.shapes import infer
+from falconet.compiler.importer.shapes import NoShapes, infer
 from falconet.isa import FalconetError
 from falconet.isa.checks import read_json
 from falconet.isa.heads import parse
@@ -55,21 +55,21 @@ def load(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     model, name, where = _open(source)
     check_nodes(model, where)
     head = parse(_meta(model).get("postprocess"))
-    if head is not None:
-        model = cut(model, head.tensors())
+    try:
+        if head is not None:
+            model = cut(model, head.tensors())
+        _checked(model, where)
+        return infer(normalise(model, _MIN_OPSET), strict=True), name
+    except NoShapes as e:
+        raise FalconetError(f"{where}: {e}") from None
+
+
+def _checked(model: onnx.ModelProto, where: str) -> None:
     try:
         onnx.checker.check_model(model)
-    except Exception as e:
+    except Exception as e:  # onnx raises classes of its own
         raise FalconetError(f"{where}: not a valid ONNX model ({line(e)}); export it again"
                             ) from None
-    model = normalise(model, _MIN_OPSET)
-    try:
-        return infer(model, strict=True), name
-    except FalconetError:
-        raise
-    except Exception as e:
-        raise FalconetError(f"{where}: its shapes do not fit together, says onnx ({line(e)}); "
-                            "export it again") from None
 
 
 def _open(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str, str]:

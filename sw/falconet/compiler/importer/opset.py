@@ -57,6 +57,9 @@ def normalise(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
     if version < _OLDEST:
         raise FalconetError(f"model '{model.graph.name}': it is of opset {version}; export it with "
                             "opset 13 or newer")
+    if version > (newest := onnx.defs.onnx_opset_version()):
+        raise FalconetError(f"model '{model.graph.name}': it is of opset {version}, and the newest "
+                            f"that is known is {newest}; export it with opset 13 to 23")
     if version < least:
         _raise(fresh, version, least)
     _unpack(fresh.graph)

@@ -9,25 +9,38 @@ import onnx
 from numpy.typing import NDArray
 
 from falconet.compiler.importer.limits import Budget
-from falconet.compiler.importer.nodes import array, evaluate, onnx_node, version_of
+from falconet.compiler.importer.nodes import array, evaluate, line, onnx_node, version_of
 
-__all__ = ["check_constants", "infer"]
+__all__ = ["NoShapes", "check_constants", "infer"]
 
 _LEFT = ("If", "QuantizeLinear", "DequantizeLinear")  # not folded: no constants for the next node
 
 Array = NDArray[Any]
 
 
+class NoShapes(Exception):
+    """Why onnx infers no shapes, and what to do."""
+
+
 def infer(model: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
     """The model with all shapes that onnx infers.
 
     onnx follows the integers that shapes are made of, those of a Range one by one: first the model
-    is looked through for one that is too long.
+    is looked through for one that is too long. With ``strict`` a shape that
+    onnx cannot infer is a fault. Raises :class:`NoShapes`.
     """
     known = True
     if any(n.op_type == "Range" for n in model.graph.node):
-        known = check_constants(onnx.shape_inference.infer_shapes(model))
-    return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=known)
+        known = check_constants(_infer(model, False, False))
+    return _infer(model, strict, known)
+
+
+def _infer(model: onnx.ModelProto, strict: bool, known: bool) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=known)
+    except Exception as e:  # onnx raises classes of its own
+        raise NoShapes(f"its shapes do not fit together, says onnx ({line(e)}); export it again"
+                       ) from None
 
 
 def check_constants(model: onnx.ModelProto) -> bool:
