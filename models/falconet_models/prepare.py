@@ -10,7 +10,8 @@ import onnxruntime as ort
 from onnx import TensorProto
 
 from falconet.compiler.importer.limits import check_nodes, check_shape
-from falconet.compiler.importer.opset import normalise
+from falconet.compiler.importer.nodes import line
+from falconet.compiler.importer.opset import label, normalise
 from falconet.compiler.importer.shapes import NoShapes, check_constants, infer
 from falconet.isa import FalconetError
 
@@ -57,9 +58,33 @@ def read_model(source: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, s
     return model, str(source)
 
 
+def _check_nodes(model: onnx.ModelProto, name: str) -> None:
+    """Every node is one of its operator's, and reads what is there already."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {o.domain: o.version for o in model.opset_import}
+    known = {"", *(i.name for i in (*model.graph.input, *model.graph.initializer)),
+             *(i.values.name for i in model.graph.sparse_initializer)}
+    for node in model.graph.node:
+        try:
+            onnx.checker.check_node(node, context)
+        except Exception as e:  # onnx raises classes of its own
+            raise FalconetError(f"{name}: {label(node)}: not a valid ONNX node ({line(e)}); export "
+                                "it again") from None
+        if missing := [i for i in node.input if i not in known]:
+            raise FalconetError(f"{name}: {label(node)}: it reads '{missing[0]}' before it is "
+                                "computed; export it again")
+        known.update(node.output)
+    for output in model.graph.output:
+        if output.name not in known:
+            raise FalconetError(f"{name}: nothing computes the output '{output.name}'; export it "
+                                "again")
+
+
 def _check(model: onnx.ModelProto, name: str) -> None:
     """One float image in, fixed extents (a symbolic batch becomes 1), nothing quantised."""
     check_nodes(model, name)
+    _check_nodes(model, name)
     for node in model.graph.node:
         if node.op_type in _QUANTISED:
             raise FalconetError(

@@ -232,7 +232,11 @@ def quantise_weights(
     count = weight.shape[axis]
     bias = np.zeros(count)
     if len(node.input) > 2 and node.input[2]:
-        bias = np.broadcast_to(constants[node.input[2]].astype(np.float64).reshape(-1), count)
+        given = constants[node.input[2]].astype(np.float64).reshape(-1)
+        if given.size not in (1, count):
+            raise FalconetError(f"{label(node)}: its bias is {given.size} numbers for {count} "
+                                "channels; export it again")
+        bias = np.broadcast_to(given, count)
     others = tuple(i for i in range(weight.ndim) if i != axis)
     scale = np.abs(weight).max(axis=others) / 127
     scale = np.maximum(scale, np.abs(bias) / (float(input_scale) * _BIAS_MAX))

@@ -177,3 +177,36 @@ def test_what_onnxruntime_refuses(fault: Callable[[onnx.ModelProto], None], tmp_
     with pytest.raises(FalconetError) as caught:
         quantize(tmp_path / "net.onnx", _samples(model))
     assert truth.check(str(caught.value).replace(str(tmp_path), "model "), model)
+
+
+def _unsorted(model: onnx.ModelProto) -> None:
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[::-1])
+
+
+def _no_maker(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "nobody"
+
+
+def _no_result(model: onnx.ModelProto) -> None:
+    del model.graph.node[1].output[:]
+
+
+def _long_bias(model: onnx.ModelProto) -> None:
+    name = model.graph.node[0].input[2]
+    (bias,) = (i for i in model.graph.initializer if i.name == name)
+    bias.CopyFrom(numpy_helper.from_array(np.zeros(17, F), name))
+
+
+@pytest.mark.parametrize("fault, why", [
+    (_unsorted, r"node 'conv7' \(Conv\): it reads 'v5_0' before it is computed"),
+    (_no_maker, "nothing computes the output 'nobody'"),
+    (_no_result, r"\(PRelu\): not a valid ONNX node"),
+    (_long_bias, r"17|shapes"), (_no_input, "it reads 'nobody' before"),
+])
+def test_models_in_memory_that_are_none(fault: Callable[[onnx.ModelProto], None], why: str) -> None:
+    model = _float(_slopes(0.1))
+    fault(model)
+    with pytest.raises(FalconetError, match=why):
+        quantize(model, _samples(model))
