@@ -156,7 +156,8 @@ def build_library(
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
         f"-DFALCONET_TRACE={int(trace)}", f"-DFALCONET_SEGMENTS={len(Segment)}",
         f"-DFALCONET_WINDOWS={register(f'{Segment(0).name}_BASE').offset}",
-        f"-DFALCONET_CONTROL={register('CONTROL').offset}", f"-DFALCONET_START={int(Control.START)}",
+        f"-DFALCONET_CONTROL={register('CONTROL').offset}",
+        f"-DFALCONET_START={int(Control.START)}",
         f"-DFALCONET_WRITABLE={sum(1 << s for s in Segment if s not in READ_ONLY)}",
         *KINDS[kind].compiler,
     )
