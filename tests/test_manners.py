@@ -23,12 +23,14 @@ import typer.main
 
 from falconet.cli import TRACEBACK, main
 from falconet.commands import app, listing
+from falconet.commands.demo import Where
 from falconet.commands.machines import DeviceName
 from falconet.commands.pages import revision
 from falconet.compiler import compile_graph
 from falconet.isa import (
     BOARDS,
     PRESETS,
+    FalconetError,
     build_folder,
     cache_folder,
     made,
@@ -119,6 +121,16 @@ def test_closed_streams() -> None:
     assert done.returncode == 0 and "net, for tiny" in done.stdout
 
 
+def test_no_file_gets_the_number_of_a_closed_stream() -> None:
+    """What a library prints to number 1 or 2 must not go into a file of ours."""
+    code = ("import os; from falconet.cli import _streams\nwith _streams():\n"
+            "    file = os.open('numbered', os.O_CREAT | os.O_WRONLY)\n"
+            "    os.write(file, str(file).encode())")
+    done = subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} -c \"{code}\" >&- 2>&-"],
+                          timeout=60, check=False)
+    assert done.returncode == 0 and int(Path("numbered").read_text()) > 2
+
+
 INTERRUPTS = """
 import importlib.abc, os, signal, sys
 class Finder(importlib.abc.MetaPathFinder):
@@ -137,14 +149,14 @@ sys.exit(main({arguments!r}))
     ("falconet_models.zoo", "list"), ("onnx", "compile digits.onnx"),
     ("falconet_sim.golden", "run net.flc x.npz"),
 ])
-def test_ctrl_c_within_imports(module: str, command: str) -> None:
+def test_ctrl_c_within_imports(module: str, command: str, tmp_path: Path) -> None:
     if command.startswith("run"):
         import numpy as np
 
         np.savez("x.npz", x=np.zeros((3, 12, 12), np.int8))
     code = INTERRUPTS.format(module=module, arguments=command.split())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
-                          check=False)
+                          check=False, env={**os.environ, "FALCONET_BUILD": str(tmp_path)})
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "falconet: interrupted\n"
 
@@ -293,8 +305,12 @@ def test_the_list_holds_every_name(capsys: Capture) -> None:
     names = {kind: [e["name"] for e in entries] for kind, entries in found.items()}
     assert names["models"] == [*MODELS, *TRAINED] and names["presets"] == list(PRESETS)
     assert names["boards"] == list(BOARDS) and sorted(names["recipes"]) == builtin()
-    assert names["devices"] == [d.value for d in DeviceName]
+    assert names["devices"] == [w.value for w in Where]
     assert all(photograph(n).shape[2] == 3 for n in names["photographs"])
+    with pytest.raises(FalconetError, match="use one of") as refused:
+        photograph("none of these")
+    assert set(str(refused.value).partition("use one of ")[2].split(", ")) == set(
+        names["photographs"])
     assert all(e["about"] for entries in found.values() for e in entries)
     assert main(["list"]) == 0
     text = capsys.readouterr().out
@@ -440,6 +456,8 @@ def test_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
     assert build_folder() == tmp_path / "home" / "kept"
 
     assert made(tmp_path / "elsewhere").is_dir() and capsys.readouterr().err == ""
+    build_folder().mkdir(parents=True)
+    (build_folder() / "resample.so").touch()  # what the runtime keeps there without a word
     assert made(build_folder() / "rtl").is_dir()
     assert capsys.readouterr().err == (
         f"falconet: what is made once is kept in {tmp_path}/home/kept; FALCONET_CACHE names "

@@ -160,7 +160,7 @@ def say_which_torch() -> None:
         print(f"setup: PyTorch {version}, the CPU build that pip finds here", flush=True)
     elif sys.platform.startswith("linux") and platform.machine() == "x86_64":
         print(f"setup: PyTorch {version}: pip's default on Linux is the CUDA build, with some 13 "
-              "packages of libraries\n  (3 GB to download, 7 GB on disk). The CPU build serves "
+              "packages of libraries\n  (1.5 GB to download, 6 GB on disk). The CPU build serves "
               f"as well; to take it, stop here and say:\n  PIP_EXTRA_INDEX_URL={CPU_INDEX} make "
               "setup", flush=True)
 
@@ -170,8 +170,8 @@ def install(part: str) -> None:
     make_venv()
     if part == "test":
         say_which_torch()
-    show = Show({"sim": f"what 'make sim' needs, into {VENV.name} (once; about 180 MB to download, "
-                        "530 MB on disk)",
+    show = Show({"sim": f"what 'make sim' needs, into {VENV.name} (once; about 150 MB to download, "
+                        "550 MB on disk)",
                  "test": f"PyTorch, Brevitas and the tools of the tests, into {VENV.name} (once)",
                  }[part])
     pip(show, "-e", f".[{EXTRAS[part]}]")

