@@ -296,10 +296,12 @@ def evaluate(
     from falconet_models.datasets import open_dataset
     from falconet_models.judge.metrics import measure
     from falconet_models.judge.report import write_report
+    from falconet_models.zoo import MODELS, TRAINED
 
+    known = str(model) in (*MODELS, *TRAINED)
     if device is None:
-        trained = model.is_dir() or model.suffix == ".pt"
-        device = Judged.fakequant if trained else Judged.golden
+        network = known or (model.is_file() and model.suffix != ".pt")
+        device = Judged.golden if network and not model.is_dir() else Judged.fakequant
     if not model.exists():
         if device not in _DEVICES:
             raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint, or "
