@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from falconet.isa import FalconetError
@@ -15,6 +14,7 @@ from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
 from falconet_models.losses import BOX_LOSSES
 from falconet_models.networks.detector import DetectorConfig, preset
+from falconet_models.yaml12 import dump_yaml, read_yaml
 
 __all__ = ["Assign", "BoxTerm", "ClassTerm", "Distil", "Quantise", "Recipe", "builtin", "choose"]
 
@@ -223,22 +223,13 @@ class Recipe:
         file = Path(path)
         if not file.exists() and str(path) in builtin():
             file = _FOLDER / f"{path}.yaml"
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as e:
-            at = getattr(e, "problem_mark", None)
-            line = f" at line {at.line + 1}" if at else ""
-            raise FalconetError(f"{file}: not YAML{line}; mend it") from None
-        except UnicodeDecodeError:
-            raise FalconetError(f"{file}: not a text; give a recipe in YAML") from None
-        except OSError as e:
-            raise FalconetError(f"{path}: {e.strerror}; give a YAML file, or one of the recipes "
-                                f"{', '.join(builtin())}") from None
-        return cls.from_dict(values or {}, str(path))
+        values = read_yaml(file, "give a YAML file, or one of the recipes "
+                                 f"{', '.join(builtin())}")
+        return cls.from_dict({} if values is None else values, str(path))
 
     def save(self, path: Path) -> None:
         """As YAML, every field."""
-        path.write_text(yaml.safe_dump(self.to_dict(), sort_keys=False), encoding="utf-8")
+        path.write_text(dump_yaml(self.to_dict()), encoding="utf-8")
 
 
 def builtin() -> list[str]:

@@ -37,7 +37,7 @@ def test_all_fields_are_saved(tmp_path):
     ("boxes: {weigth: 1}", "boxes.weigth: no such field"),
     ("assign: {kind: best}", "assign.kind: 'best'"),
     ("- 1", "not a list of 'name: value'"),
-    ("a: [1", "not YAML at line 1"),
+    ("a: [1", ":1: malformed YAML"),
 ])
 def test_mistakes_are_named(text, said, tmp_path):
     file = tmp_path / "wrong.yaml"
