@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 
-__all__ = ["class_names", "lines_of", "number", "read_bytes", "read_text"]
+__all__ = ["class_names", "decimal", "lines_of", "read_bytes", "read_text"]
 
 
 def read_bytes(path: Path, kind: str, advice: str) -> bytes:
@@ -18,7 +19,11 @@ def read_bytes(path: Path, kind: str, advice: str) -> bytes:
     most = LIMITS[kind].bytes
     try:
         with path.open("rb") as f:
-            data = f.read(most + 1)
+            data = f.read(min(os.fstat(f.fileno()).st_size, most) + 1)  # it takes what is asked
+            while len(data) <= most and (more := f.read(1 << 20)):  # of a pipe
+                data += more
+    except FileNotFoundError:
+        raise FalconetError(f"{path}: no such file; {advice}") from None
     except (OSError, ValueError) as e:  # ValueError: a path with a NUL
         raise FalconetError(f"{path}: {getattr(e, 'strerror', None) or e}; {advice}") from None
     if len(data) > most:
@@ -41,7 +46,7 @@ def lines_of(path: Path, advice: str) -> list[tuple[int, str]]:
     return [(n, line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
 
 
-def number(text: str) -> float:
+def decimal(text: str) -> float:
     """As XML and other tools write it; ValueError of what Python alone takes, such as 1_0."""
     if not text.isascii() or "_" in text:
         raise ValueError

@@ -60,8 +60,8 @@ class _Builder:
 
     def take(self, event: Any) -> None:
         if isinstance(event, yaml.AliasEvent):
-            self.fault(event, f"the alias {shown('*' + event.anchor)} is not taken; write the value "
-                              "out")
+            self.fault(event, f"the alias {shown('*' + event.anchor)} is not taken; write out what "
+                              "it stands for")
         if isinstance(event, yaml.CollectionEndEvent):
             self.open.pop()
         elif isinstance(event, yaml.DocumentStartEvent) and self.root:

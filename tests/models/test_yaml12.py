@@ -38,7 +38,8 @@ def test_not_a_number() -> None:
 
 
 @pytest.mark.parametrize("text, names", [
-    ("[yes, no, on]", ["yes", "no", "on"]), ("[1.10, null, ~, 0x10]", ["1.10", "null", "~", "0x10"]),
+    ("[yes, no, on]", ["yes", "no", "on"]),
+    ("[1.10, null, ~, 0x10]", ["1.10", "null", "~", "0x10"]),
     ("{0: true, 1: 1e3}", {0: "true", 1: "1e3"}),
 ])
 def test_names_are_texts(text: str, names: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.isa.errors import shown
 from falconet.runtime.photographs import opened, read_photograph, turned
 
 __all__ = ["Dataset", "Entry", "Faults", "Files", "Found", "Sample", "check_box", "image_size"]
@@ -165,9 +167,9 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
     where:
         Who asks for the image: file and line, or id.
     """
-    if not path.exists():
-        raise FalconetError(
-            f"{where}: image {path} is missing; add it or take it out of the data set")
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FalconetError(f"{where}: image {shown(str(path))[1:-1]} is missing; add it or take "
+                            "it out of the data set")
     try:
         with opened(path) as picture:
             width, height = picture.size

@@ -15,7 +15,7 @@ from typing import Any
 from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
-from falconet_models.texts import class_names, lines_of, number
+from falconet_models.texts import class_names, decimal, lines_of
 from falconet_models.yaml12 import read_yaml
 
 __all__ = ["SUFFIXES", "description_file", "open_yolo"]
@@ -142,7 +142,7 @@ def _object(
     line: str, size: tuple[int, int], classes: int, where: str,
 ) -> tuple[tuple[float, float, float, float], int, bool]:
     try:
-        kind, x, y, w, h = map(number, line.split())
+        kind, x, y, w, h = map(decimal, line.split())
     except ValueError:
         kind = x = y = w = h = math.nan
     if not all(map(math.isfinite, (kind, x, y, w, h))) or kind != int(kind):

@@ -43,7 +43,7 @@ _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 LIMITS: dict[str, Limits] = {
     "picture": Limits("picture", pixels=89_478_485),
     "yaml": Limits("`data.yaml`, recipe", bytes=256 * _KIB, depth=16, digits=18, nodes=20_000),
-    "coco": Limits("COCO JSON", bytes=512 * _MIB, depth=32, digits=18, nodes=80_000_000),
+    "coco": Limits("COCO JSON", bytes=512 * _MIB, digits=18, nodes=80_000_000),
     "voc": Limits("VOC XML", bytes=4 * _MIB, depth=16, digits=18, nodes=50_000),
     "list": Limits("labels of YOLO, list of images or names", bytes=64 * _MIB),
     "checkpoint": Limits("checkpoint", bytes=4 * _GIB, unpacked=4 * _GIB, nodes=100_000),
