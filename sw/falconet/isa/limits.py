@@ -46,7 +46,7 @@ LIMITS: dict[str, Limits] = {
     "coco": Limits("COCO JSON", bytes=512 * _MIB, digits=18, nodes=80_000_000),
     "voc": Limits("VOC XML", bytes=4 * _MIB, depth=16, digits=18, nodes=50_000),
     "list": Limits("labels of YOLO, list of images or names", bytes=64 * _MIB),
-    "checkpoint": Limits("checkpoint", bytes=4 * _GIB, unpacked=4 * _GIB, nodes=100_000),
+    "checkpoint": Limits("checkpoint", bytes=4 * _GIB, unpacked=4 * _GIB, nodes=1_000_000),
     "npz": Limits("npz of inputs", bytes=_GIB, unpacked=_GIB, nodes=1000),
 }
 """By format. A picture of the most pixels is 256 MiB of R, G, B."""
