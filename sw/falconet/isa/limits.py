@@ -18,7 +18,7 @@ class Limits:
     bytes:
         Of the file.
     unpacked:
-        Bytes that it may become.
+        Bytes that it may become or ask for.
     depth:
         Levels of nesting.
     digits:
@@ -41,6 +41,7 @@ class Limits:
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 
 LIMITS: dict[str, Limits] = {
+    "program": Limits("header of a program, description of a head", unpacked=_GIB, depth=40),
     "picture": Limits("picture", pixels=89_478_485),
     "yaml": Limits("`data.yaml`, recipe", bytes=256 * _KIB, depth=16, digits=18, nodes=20_000),
     "coco": Limits("COCO JSON", bytes=512 * _MIB, digits=18, nodes=80_000_000),

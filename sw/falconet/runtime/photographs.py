@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.isa.limits import LIMITS
 
 __all__ = [
     "MAX_PIXELS", "PICTURES", "VIDEOS", "Video", "files_in", "opencv", "opened", "photographs",
@@ -31,7 +32,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
             ".pbm", ".pnm", ".avif", ".jp2")
 """What a folder is searched for; a file that is named is read whatever its suffix."""
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-MAX_PIXELS = 89_478_485
+MAX_PIXELS = LIMITS["picture"].pixels
 """Of one picture, as Pillow warns: 256 MiB of R, G, B."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
