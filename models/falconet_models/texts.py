@@ -11,7 +11,7 @@ from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 
-__all__ = ["class_names", "decimal", "lines_of", "read_bytes", "read_text"]
+__all__ = ["class_names", "decimal", "lines_of", "named", "read_bytes", "read_text"]
 
 
 def read_bytes(path: Path, kind: str, advice: str) -> bytes:
@@ -38,6 +38,12 @@ def read_text(path: Path, kind: str, advice: str) -> str:
     except UnicodeDecodeError as e:
         line = e.object.count(b"\n", 0, e.start) + 1
         raise FalconetError(f"{path}:{line}: not a text in UTF-8; save it as such") from None
+
+
+def named(path: Path) -> str:
+    """A path that a file gives, in a message: shortened only if it is no sane one."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 400 else shown(text)[1:-1]
 
 
 def lines_of(path: Path, advice: str) -> list[tuple[int, str]]:

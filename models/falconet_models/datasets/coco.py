@@ -16,7 +16,7 @@ from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
-from falconet_models.texts import class_names, read_text
+from falconet_models.texts import class_names, named, read_text
 
 __all__ = ["annotation_file", "image_folder", "open_coco"]
 
@@ -171,8 +171,8 @@ def _size(folder: Path, record: dict[str, Any], where: str) -> tuple[int, int]:
                                 f"{real}")
         if stated != real:
             raise FalconetError(
-                f"{where}: {key} is {shown(stated)}, but {folder / name} is of {size[0]} x "
-                f"{size[1]} pixels; correct it or replace the image")
+                f"{where}: {key} is {shown(stated)}, but {named(folder / name)} "
+                f"is of {size[0]} x {size[1]} pixels; correct it or replace the image")
     return size
 
 

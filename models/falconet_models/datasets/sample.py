@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.isa.errors import shown
 from falconet.runtime.photographs import opened, read_photograph, turned
+from falconet_models.texts import named
 
 __all__ = ["Dataset", "Entry", "Faults", "Files", "Found", "Sample", "check_box", "image_size"]
 
@@ -168,7 +168,7 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
         Who asks for the image: file and line, or id.
     """
     if not os.path.isfile(path):  # a pipe would be waited for
-        raise FalconetError(f"{where}: image {shown(str(path))[1:-1]} is missing; add it or take "
+        raise FalconetError(f"{where}: image {named(path)} is missing; add it or take "
                             "it out of the data set")
     try:
         with opened(path) as picture:

@@ -17,7 +17,7 @@ from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
-from falconet_models.texts import class_names, decimal, lines_of, read_bytes
+from falconet_models.texts import class_names, decimal, lines_of, named, read_bytes
 
 __all__ = ["LABELS", "open_voc"]
 
@@ -87,7 +87,7 @@ def _entry(
 def _parse(path: Path, where: str) -> tuple[Object, list[Object]]:
     """The elements of an annotation but its objects; its objects."""
     if not os.path.exists(path):
-        raise FalconetError(f"{where}: {shown(str(path))[1:-1]} is missing; add it or name another "
+        raise FalconetError(f"{where}: {named(path)} is missing; add it or name another "
                             "split")
     parser = expat.ParserCreate()
     head: Object = {}

@@ -15,7 +15,7 @@ from typing import Any
 from falconet.isa import FalconetError
 from falconet.isa.errors import shown
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
-from falconet_models.texts import class_names, decimal, lines_of
+from falconet_models.texts import class_names, decimal, lines_of, named
 from falconet_models.yaml12 import read_yaml
 
 __all__ = ["SUFFIXES", "description_file", "open_yolo"]
@@ -94,7 +94,8 @@ def _place(part: Any, data: dict[str, Any], path: Path, split: str) -> Path:
     for place in places:
         if os.path.exists(place):
             return place
-    raise FalconetError(f"{path}: {split} names {places[0]}, which is missing; correct the path")
+    raise FalconetError(f"{path}: {split} names {named(places[0])}, which is missing; "
+                        "correct the path")
 
 
 def _images(data: dict[str, Any], path: Path, split: str) -> list[tuple[Path, str]]:
