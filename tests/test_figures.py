@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import networks
 import numpy as np
 import pytest
 
-from falconet.commands import worst_case
+from falconet.commands import charts, worst_case
 from falconet.commands.figures import figures, headline, markdown, rows
 from falconet.commands.machines import DeviceName, require_equal
 from falconet.commands.pages import put_section, revision
-from falconet.commands.pictures import draw_detections, draw_roofline, draw_timeline
+from falconet.commands.pictures import draw_detections
+from falconet.commands.report import page_of
 from falconet.compiler import compile_graph
 from falconet.isa import Engine, FalconetError, Program, Suppression, preset
 from falconet.runtime.detections import Options
@@ -87,15 +90,9 @@ def test_revision_is_a_word() -> None:
     assert revision() and " " not in revision()
 
 
-def test_pictures(measured: tuple[Program, RunResult], tmp_path: Path) -> None:
+def test_boxes_are_drawn(tmp_path: Path) -> None:
     from PIL import Image
 
-    program, run = measured
-    assert run.trace is not None and run.cycles is not None
-    trace, cycles = run.trace, run.cycles
-    draw_timeline(spans(program, trace.start, trace.retire), cycles, "t", tmp_path / "t.png")
-    profiles = layer_profiles(program, trace.start, trace.retire, cycles)
-    draw_roofline(profiles, program.arch, 12.6, "r", tmp_path / "r.png")
     image = np.zeros((60, 80, 3), np.uint8)
     box = Detection("face", 0.9, 20, 25, 30, 20, landmarks=((30.0, 30.0),))
     draw_detections(image, [box], tmp_path / "new" / "d.png")
@@ -103,7 +100,94 @@ def test_pictures(measured: tuple[Program, RunResult], tmp_path: Path) -> None:
         drawn = np.asarray(picture)
     assert drawn.shape == image.shape
     assert drawn[45, 35].any() and not drawn[55, 70].any()
-    assert (tmp_path / "t.png").stat().st_size and (tmp_path / "r.png").stat().st_size
+
+
+class Page(HTMLParser):
+    """Tags that are closed in order, their attributes, and the text."""
+
+    OPEN = ("meta", "img", "br")  # elements without an end
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.OPEN and not (self.get_starttag_text() or "").endswith("/>"):
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_report_is_one_page_of_all_layers(
+        measured: tuple[Program, RunResult], found: dict[str, Any]) -> None:
+    program, run = measured
+    text = page_of({**found, "model": "a <b> & c"}, program, run)
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert not page.stack and text.startswith("<!doctype html>")
+    assert "<b> &" not in "".join(re.findall(r"<h1>.*?</h1>", text))
+    assert not re.search(r"https?:|@import|url\(|<script|<link|src=", text)
+    said = " ".join(page.words)
+    for layer in found["layers"]:
+        assert layer["name"] in said and f"{layer['cycles']:,}" in said
+    for part in ("tiny at 100 MHz", "GB/s", "not silicon", f"commit {revision()}",
+                 f"{found['cycles']:,}", f"{found['fps']:.1f}", f"{found['utilisation']:.1%}"):
+        assert part in said, part
+    for points in (a["points"] for tag, a in page.found if tag == "polyline"):
+        assert points is not None and "nan" not in points
+
+
+def blocks_of(svg: str, name: str) -> list[tuple[float, float]]:
+    """Where the bars of a layer begin in a timeline, and how wide they are."""
+    bars = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"[^>]*><title>([^<]*)<', svg)
+    return [(float(x), float(w)) for x, w, title in bars if title.startswith(f"{name} on ")]
+
+
+def test_bars_stand_where_the_instructions_ran(measured: tuple[Program, RunResult]) -> None:
+    """An instruction a hundred cycles: a bar is as wide as its layer's neighbours are many."""
+    program, run = measured
+    assert run.trace is not None and run.cycles is not None
+    names = [str(layer["name"]) for layer in program.header["layers"]]
+    every = spans(program, run.trace.start, run.trace.retire)
+    for draw, left in ((charts.timeline_of_engines, 64), (charts.timeline_of_layers, 190)):
+        svg = draw(every, names, run.cycles, 100.0)
+        scale = (1110 - left) / run.cycles
+        for layer, name in enumerate(names):
+            own = [s for s in every if s.layer == layer]
+            bars = blocks_of(svg, name)
+            assert sum(w for _, w in bars) == pytest.approx(100 * scale * len(own), abs=0.1)
+            assert {round((x - left) / scale / 100) for x, _ in bars} <= {s.index for s in own}
+
+
+def test_points_of_the_roofline_are_named_and_in_place(
+        measured: tuple[Program, RunResult]) -> None:
+    program, run = measured
+    assert run.trace is not None and run.cycles is not None
+    profiles = layer_profiles(program, run.trace.start, run.trace.retire, run.cycles)
+    svg = charts.roofline(profiles, program.arch, 12.6)
+    circles = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>\d+ (\S+) ', svg)
+    at = {name: (float(x), float(y)) for x, y, name in circles}
+    drawn = [p for p in profiles if p.macs and p.busy]
+    assert set(at) == {p.name for p in drawn} and len(drawn) > 5
+    for key, sign in ((lambda p: p.macs / p.bytes, 0), (lambda p: -p.macs / p.busy, 1)):
+        order = sorted(drawn, key=key)  # to the right, and upwards
+        places = [at[p.name][sign] for p in order]
+        assert places == sorted(places)
+    for i, p in enumerate(profiles):
+        if p in drawn:
+            assert re.search(rf">{i + 1}( {re.escape(p.name)})?</text>", svg), p.name
+    assert charts.roofline([], program.arch, 12.6) == "<p>No layer multiplies.</p>"
 
 
 def test_difference_names_output_and_element() -> None:

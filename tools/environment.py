@@ -170,8 +170,8 @@ def install(part: str) -> None:
     make_venv()
     if part == "test":
         say_which_torch()
-    show = Show({"sim": f"what 'make sim' needs, into {VENV.name} (once; about 180 MB to download, "
-                        "530 MB on disk)",
+    show = Show({"sim": f"what 'make sim' needs, into {VENV.name} (once; about 150 MB to download, "
+                        "550 MB on disk)",
                  "test": f"PyTorch, Brevitas and the tools of the tests, into {VENV.name} (once)",
                  }[part])
     pip(show, "-e", f".[{EXTRAS[part]}]")

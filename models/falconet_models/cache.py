@@ -1,19 +1,18 @@
-"""Quantised models of the zoo, made once and kept under ``build/models`` by content."""
+"""Quantised models of the zoo, made once and kept in the build folder by content."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
 
 from falconet.isa import build_folder
 from falconet_models import zoo
 from falconet_models.data import calibration_images
+from falconet_models.files import store
 from falconet_models.quantize import quantize
 
 __all__ = ["cached_float", "cached_quantised"]
@@ -24,21 +23,13 @@ _SOURCES = (
 )
 
 
-def _store(model: onnx.ModelProto, path: Path) -> None:
-    """Write under another name and rename, so that nobody ever reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
-
-
 def cached_float(name: str, **options: Any) -> Path:
     """Path of the float model ``name`` of the zoo; ``options`` are those of its builder."""
     model = zoo.build(name, **options)
     data = model.SerializeToString(deterministic=True)
     path = build_folder() / "models" / f"{name}-float-{hashlib.sha256(data).hexdigest()[:12]}.onnx"
     if not path.is_file():
-        _store(model, path)
+        store(path, model.SerializeToString())
     return path
 
 
@@ -50,7 +41,7 @@ def cached_quantised(
 
     It is made anew whenever the float model, the photographs, the quantiser or onnxruntime
     change. ``options`` are those of the network's builder. One that was trained in int8 lies in the
-    zoo as it is.
+    zoo as it is. ``progress`` is told the stage ``"cached"`` if nothing is made.
     """
     if name in zoo.TRAINED and not options:
         return zoo.trained(name)
@@ -63,6 +54,8 @@ def cached_quantised(
     for image in images.values():
         digest.update(repr(image.shape).encode() + image.tobytes())
     path = build_folder() / "models" / f"{name}-int8-{digest.hexdigest()[:12]}.onnx"
-    if not path.is_file():
-        _store(quantize(model, images, progress=progress), path)
+    if path.is_file():
+        progress("cached", 1.0)
+    else:
+        store(path, quantize(model, images, progress=progress).SerializeToString())
     return path

@@ -16,7 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet.isa.errors import shown
 
 __all__ = ["STRICT", "Finite", "Part", "Range", "Side", "Weight", "checked"]
@@ -67,7 +67,8 @@ def checked(cls: type[T], values: Any, where: str = "") -> T:
         place = first["loc"]
         name = shown(".".join(map(str, place)))[1:-1] or "all of it"
         if first["type"] == "unexpected_keyword_argument":
-            said = f"no such field; there are {', '.join(_fields(cls, place[:-1]))}"
+            known = _fields(cls, place[:-1])
+            said = f"no such field; {near(place[-1], known)}there are {', '.join(known)}"
         else:
             said = f"{shown(first['input'])}: {first['msg'].lower()}; mend it"
         raise FalconetError(f"{before}{name}: {said}") from None

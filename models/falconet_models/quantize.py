@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet.runtime.photographs import files_in, read_photograph
 from falconet_models.bias_correction import correct_biases
 from falconet_models.calibration import METHODS, Histogram, choose_range, collect
@@ -45,6 +45,7 @@ def preprocess_of(
     """The model's ``preprocess``, with the fields in ``given`` put in place of its own.
 
     Where neither says anything: pixels divided by 255, R, G, B (grey for one channel), letterbox.
+    One number of ``mean`` or ``std`` stands for all channels.
     """
     name = f"model '{model.graph.name}'"
     *_, channels, height, width = (
@@ -65,17 +66,19 @@ def preprocess_of(
             result[field] = [float(v) for v in result[field]]
         except (TypeError, ValueError):
             result[field] = []
+        if len(result[field]) == 1:
+            result[field] *= channels
         if len(result[field]) != channels or (field == "std" and min(result[field]) <= 0):
             raise FalconetError(
-                f"{name}: preprocess.{field} is unusable; give one number a channel ({channels})"
-                f"{', above 0' if field == 'std' else ''}"
+                f"{name}: preprocess.{field} is unusable; give one number, or one a channel "
+                f"({channels}){', above 0' if field == 'std' else ''}"
             )
     allowed = {"fit": ("letterbox", "crop", "stretch"),
                "colour": ("RGB", "BGR") if channels == 3 else ("GRAY",)}
     for field, values in allowed.items():
         if result[field] not in values:
-            raise FalconetError(f"{name}: preprocess.{field}='{result[field]}' is unknown; use "
-                                f"{' or '.join(values)}")
+            raise FalconetError(f"{name}: preprocess.{field}='{result[field]}' is unknown; "
+                                f"{near(result[field], values)}use {' or '.join(values)}")
     if result["fit"] == "crop":
         result.setdefault("resize", round(max(height, width) * 8 / 7))
     return result
@@ -199,7 +202,8 @@ def quantize(
         For a model that cannot be quantised, and for calibration data that do not fit it.
     """
     if method not in METHODS:
-        raise FalconetError(f"method '{method}' is unknown; use one of {', '.join(METHODS)}")
+        raise FalconetError(f"method '{method}' is unknown; {near(method, METHODS)}use one of "
+                            f"{', '.join(METHODS)}")
     model = _load(source, heads)
     if isinstance(calibration, Mapping):
         calibration = calibration.values()

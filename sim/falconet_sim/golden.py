@@ -161,16 +161,17 @@ class GoldenDevice:
         self._program = program
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
-        start = time.perf_counter()
-        header = self.program.header
-        blob = self.program.code[header["graph_offset"] :]
-        self._values = run_graph(header["graph"], blob, inputs, keep=self._keep)
+        start, program = time.perf_counter(), self.program
+        header = program.header
+        blob = program.code[header["graph_offset"] :]
+        # Another thread may run meanwhile, so all that follows is of this run's own values.
+        values = self._values = run_graph(header["graph"], blob, inputs, keep=self._keep)
         detect, names = header.get("detect"), header["graph"]["outputs"]
         found = None
         if detect:  # the heads are outputs of the graph, not of the program
             names = [t["name"] for t in header["outputs"]]
-            found = detect_all(self._values, detect, options, self.arch)
-        outputs = {name: self._values[name] for name in names}
+            found = detect_all(values, detect, options, program.arch)
+        outputs = {name: values[name] for name in names}
         return RunResult(outputs, seconds=time.perf_counter() - start, detections=found)
 
     def tensor(self, name: str) -> Int8:

@@ -258,7 +258,8 @@ class IssDevice:
         self._program = program
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
-        program, header, began = self.program, self.program.header, time.perf_counter()
+        program, began = self.program, time.perf_counter()
+        header = program.header
         check_inputs(header["inputs"], inputs)
         machine = self.machine = Machine(program, record=self.observer is not None)
         for t in header["inputs"]:

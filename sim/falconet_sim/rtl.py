@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class SimBoard:
         self.buffers: list[SimBuffer] = []
         self.interrupt_cycle = 0
         self._process = os.getpid()
+        self.lock = threading.RLock()  # a register, too, makes time pass
         self._sim = self._lib.falconet_new(
             ctypes.byref(ddr.config()), self.ddr.ctypes.data_as(ctypes.c_void_p), BASE,
             memory_bytes, windows,
@@ -116,11 +118,13 @@ class SimBoard:
 
     def read_register(self, offset: int) -> int:
         value = ctypes.c_uint32()
-        self._check(self._lib.falconet_read(self._sim, offset, ctypes.byref(value)))
+        with self.lock:
+            self._check(self._lib.falconet_read(self._sim, offset, ctypes.byref(value)))
         return value.value
 
     def write_register(self, offset: int, value: int) -> None:
-        self._check(self._lib.falconet_write(self._sim, offset, int(value)))
+        with self.lock:
+            self._check(self._lib.falconet_write(self._sim, offset, int(value)))
 
     @property
     def has_interrupt(self) -> bool:
@@ -135,13 +139,14 @@ class SimBoard:
         return self._run(self.PAUSE)
 
     def _run(self, cycles: int) -> Wake:
-        done = self._lib.falconet_run(self._sim, cycles)
-        self._check(done >= 0)
-        if done:
-            self.interrupt_cycle = self.cycle
-            return Wake.INTERRUPT
-        still = self.cycle - self._lib.falconet_active(self._sim) >= self._stall
-        return Wake.STALLED if still else Wake.TIMEOUT
+        with self.lock:
+            done = self._lib.falconet_run(self._sim, cycles)
+            self._check(done >= 0)
+            if done:
+                self.interrupt_cycle = self.cycle
+                return Wake.INTERRUPT
+            still = self.cycle - self._lib.falconet_active(self._sim) >= self._stall
+            return Wake.STALLED if still else Wake.TIMEOUT
 
     @property
     def cycle(self) -> int:
@@ -281,19 +286,21 @@ class RtlDevice(Driver):
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """As the driver's, with a trace; after a failure ``writes`` has those up to it."""
-        self.board.log(writes=self.log_writes, events=True)
-        try:
-            result = super().run(inputs, options)
-        finally:
-            if self.log_writes:
-                self.writes = self.board.writes()
-        assert result.cycles is not None
-        result.trace = instruction_trace(
-            self.program, self.board.events(), self.board.interrupt_cycle - result.cycles,
-            result.cycles,
-        )
-        self.board.log(writes=False, events=False)
-        return result
+        # Time passes in a register's read, too: another thread's would move the interrupt's cycle.
+        with self.turn, self.board.lock:
+            self.board.log(writes=self.log_writes, events=True)
+            try:
+                result = super().run(inputs, options)
+            finally:
+                if self.log_writes:
+                    self.writes = self.board.writes()
+            assert result.cycles is not None
+            result.trace = instruction_trace(
+                self.program, self.board.events(), self.board.interrupt_cycle - result.cycles,
+                result.cycles,
+            )
+            self.board.log(writes=False, events=False)
+            return result
 
 
 def instruction_trace(program: Program, events: NDArray[Any], begin: int, cycles: int) -> Trace:

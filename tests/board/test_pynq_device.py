@@ -144,7 +144,7 @@ def test_an_installation_without_the_simulated_board_says_so(
 ) -> None:
     monkeypatch.setenv("FALCONET_SIMULATED", "1")
     monkeypatch.setattr(simulated.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(simulated.metadata, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     with pytest.raises(FalconetError, match="there is no simulated board"):
         simulated.find_simulated_board()
 

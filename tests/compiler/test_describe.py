@@ -79,7 +79,7 @@ def test_other_kinds_are_none_of_ours(other: Any) -> None:
     ("levels.0.stride", [8], r"postprocess.levels\[0\].stride: \[8\] is not a pair"),
     ("levels.1.anchors.1", [8, -2], r"postprocess.levels\[1\].anchors\[1\]: -2 is no number"),
     ("levels.1.anchors.0", 16, r"postprocess.levels\[1\].anchors\[0\]: 16 is not a pair"),
-    ("levels.0.anchor", [1, 2], r"levels\[0\].anchor: no such field; there are stride, anchors, "),
+    ("levels.0.anchor", [1, 2], r"levels\[0\].anchor: no such field; did you mean 'anchors'\? "),
     ("box.kind", "fcos", "postprocess.box.kind: 'fcos' is unknown; choose one of: ssd, grid"),
     ("box.function", "exp", "postprocess.box.function: no such field"),
     ("box.variances", [0.1, True], "postprocess.box.variances: True is no number"),

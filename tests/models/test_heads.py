@@ -248,7 +248,7 @@ def test_what_does_not_fold(kind, message):
 
 @pytest.mark.parametrize("field, value, message", [
     ("kind", "poetry", "postprocess.kind: 'poetry' is unknown; use detection"),
-    ("threshold", 1, "postprocess.threshold: no such field; there are kind, labels"),
+    ("threshold", 1, r"postprocess.threshold: no such field; .*there are kind, labels"),
     ("labels", [], "postprocess.labels"), ("labels", None, "postprocess.labels"),
     ("levels", {}, "postprocess.levels"), ("levels", [3], r"levels\[0\]: 3 is not an object"),
     ("box", "ssd", "postprocess.box: 'ssd' is not an object"),

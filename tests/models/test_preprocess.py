@@ -1,9 +1,11 @@
-"""Both pre-processings, that of the models (Pillow) and that of the runtime (numpy), agree."""
+"""Both pre-processings, that of the models (Pillow) and those of the runtime, agree."""
 
 import numpy as np
 import pytest
 
 from falconet.isa import FalconetError
+from falconet.runtime import kernel
+from falconet.runtime.resample import IMPLEMENTATIONS
 from falconet.runtime.vision import Preprocessor
 from falconet_models.preprocess import to_pixels, to_tensor
 
@@ -24,6 +26,37 @@ def test_pixel_by_pixel(fit, colour, shape):
     np.testing.assert_array_equal(ours, to_pixels(image, p))
     tensor, _ = Preprocessor({"preprocess": p}).tensor(image)
     np.testing.assert_array_equal(tensor, to_tensor(image, p))
+
+
+@pytest.mark.parametrize("using", IMPLEMENTATIONS)
+@pytest.mark.parametrize("seed", range(5))
+def test_random_fits_and_paddings(seed, using, monkeypatch):
+    """With the stored tensor, in memory that other photographs were in before."""
+    if using == "c":
+        try:
+            kernel.library()
+        except FalconetError as e:
+            pytest.skip(str(e))
+    monkeypatch.setenv("FALCONET_RESAMPLE", using)
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        size = tuple(int(v) for v in rng.integers(1, 60, 2))
+        n = 1 if (colour := str(rng.choice(["RGB", "BGR", "GRAY"]))) == "GRAY" else 3
+        p = {"fit": str(rng.choice(["letterbox", "crop", "stretch"])), "colour": colour,
+             "size": list(size), "resize": max(size) + int(rng.integers(0, 9)),
+             "mean": rng.uniform(-10, 200, n).tolist(), "std": rng.uniform(0.5, 60, n).tolist(),
+             "pad": rng.integers(0, 256, n).tolist()}
+        prepare = Preprocessor({"preprocess": p}, float(rng.uniform(0.01, 2)),
+                               int(rng.integers(-128, 128)))
+        memory = np.zeros((size[0], size[1] + 2, n), np.int8)[:, 1:-1]  # rows apart
+        before = None
+        for shape in rng.integers(1, 150, (3, 2)).repeat([1, 2, 1], axis=0):
+            image = rng.integers(0, 256, (*shape, rng.choice([3, 4])), dtype=np.uint8)
+            image = image if rng.integers(3) else image[..., 0]
+            before = prepare.into(image, memory, before)
+            right = to_pixels(image, p)
+            right = np.stack([prepare.lut[right[..., c], c] for c in range(n)], axis=2)
+            np.testing.assert_array_equal(memory, right)
 
 
 @pytest.mark.parametrize("image, more, message", [

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+import warnings
 
 import numpy as np
 import pytest
 from heads import random_head
+from networks import zoo_of_operators
+from paced import paced, plain, value_of
 from programs import detection_program, random_inputs, random_program
 
+from falconet.compiler import compile_graph
 from falconet.isa import (
     ISA_VERSION,
     MAGIC,
@@ -22,9 +27,10 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.bus import Wake
-from falconet.runtime.detections import Options
+from falconet.runtime.detections import Options, pack_options
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
+from falconet.runtime.resample import Scaling
 from falconet_sim.iss import IssDevice, execute
 from falconet_sim.machine import Machine
 
@@ -164,6 +170,67 @@ def test_options_of_a_run_are_its_own(mode: str) -> None:
         driver.run(inputs)
 
 
+def test_a_slot_holds_the_photograph_staged_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars and options that stand there already are not written again: the same bytes all the same.
+    """
+    graph = zoo_of_operators()
+    tensor = graph.tensors["x"]
+    c, h, w = tensor.shape
+    graph.meta["preprocess"] = {  # no value is clamped
+        "fit": "letterbox", "colour": "BGR", "size": [h, w], "pad": 9,
+        "mean": [128.0 + tensor.zero_point] * c, "std": [1 / tensor.scale] * c}
+    program, memory, rng = compile_graph(graph, TINY), FakeMemory(), np.random.default_rng(0)
+    driver = Driver(FakeBus(memory, program), memory, name="fake")
+    driver.load(program)
+    data = driver.slot(0).buffers[Segment.INPUT].array
+    for i, size in enumerate([(31, 40), (50, 20), (50, 20), (50, 20), (31, 40), (31, 40)]):
+        photograph = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        if i == 3:
+            driver.stage(driver.slot(0), {"x": np.full((c, h, w), 55, np.int8)})
+        if i == 5:
+            with pytest.raises(FalconetError, match="is not a photograph"):
+                driver.stage_photograph(driver.slot(0), photograph[..., :2])
+        driver.stage_photograph(driver.slot(0), photograph)
+        other = Driver(FakeBus(FakeMemory(), program), FakeMemory(), name="new")
+        other.load(program)
+        other.stage_photograph(other.slot(0), photograph)
+        np.testing.assert_array_equal(data, other.slot(0).buffers[Segment.INPUT].array)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        scale = Scaling.__call__
+
+        def cut_short(*given: object) -> None:
+            scale(*given)
+            raise KeyboardInterrupt
+
+        patch.setattr(Scaling, "__call__", cut_short)
+        driver.stage_photograph(driver.slot(0), photograph[:, :20])
+    driver.stage_photograph(driver.slot(0), photograph)
+    np.testing.assert_array_equal(data, other.slot(0).buffers[Segment.INPUT].array)
+    corner, data[0] = data[0], 111  # a bar: it stays as it is
+    driver.stage_photograph(driver.slot(0), photograph)
+    assert data[0] == 111 != corner
+
+
+def test_options_are_packed_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    detect, heads = random_head(np.random.default_rng(5), TINY)
+    program, inputs = detection_program(TINY, detect, heads)
+    memory, packed = FakeMemory(), []
+    driver = Driver(FakeBus(memory, program), memory, name="fake")
+    driver.load(program)
+
+    def pack(detect: dict[str, object], options: Options) -> list[tuple[int, bytes]]:
+        packed.append(options.score)
+        return pack_options(detect, options)
+
+    monkeypatch.setattr("falconet.runtime.driver.pack_options", pack)
+    for slot, score in ((0, 0.5), (0, 0.5), (1, 0.5), (0, None), (0, None), (1, 0.5), (0, 0.5)):
+        driver.stage(driver.slot(slot), inputs, Options(score=score))
+    assert packed == [0.5, 0.5, None, 0.5]
+    driver.load(program)
+    driver.stage(driver.slot(0), inputs, Options(score=0.5))
+    assert packed[4:] == [0.5]
+
+
 def test_load_frees_what_was_loaded() -> None:
     driver, bus, program = setup()
     driver.load(program)
@@ -210,6 +277,25 @@ def test_time_out_names_what_each_engine_waits_for(hopeless: bool) -> None:
     with pytest.raises(FalconetError, match=r"did not end in time: LOAD at instruction 2 \(LOAD"):
         driver.run(random_inputs(program))
     assert bus.log[-1] == ("CONTROL", 2)
+
+
+def test_an_interrupt_between_the_wait_and_the_look_at_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has come, though the wait was over before: nothing is missing, no need to poll."""
+    machine, board = paced(0.01)
+    wait, waits = board.wait, list[Wake]()
+
+    def early(seconds: float) -> Wake:
+        waits.append(wait(seconds) if waits else (time.sleep(0.02), Wake.TIMEOUT)[1])
+        return waits[-1]
+
+    monkeypatch.setattr(board, "wait", early)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (3, 4):
+            assert value_of(machine.see(plain(value)).result.outputs) == value
+    assert waits == [Wake.TIMEOUT, Wake.INTERRUPT, Wake.INTERRUPT]
 
 
 def test_time_out_names_the_detect_engine() -> None:

@@ -8,7 +8,15 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from falconet.isa import FalconetError
-from falconet.runtime.vision import Frame, Preprocessor, dequantize, postprocess, quantize
+from falconet.runtime.detections import RECORD, Detections
+from falconet.runtime.vision import (
+    Frame,
+    Preprocessor,
+    dequantize,
+    detections_of,
+    postprocess,
+    quantize,
+)
 
 
 def preprocess(**more):
@@ -59,6 +67,41 @@ def test_frames_lead_back_to_the_photograph(fit, shape, corner):
     assert (pixels[~inside] == [1, 2, 3]).all()
     assert (32 - 2 * left) * frame.scale_x == pytest.approx(shape[1])
     assert (24 - 2 * top) * frame.scale_y == pytest.approx(shape[0])
+
+
+@pytest.mark.parametrize("shape", [(77, 101), (101, 77), (13, 500)])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_odd_ratios_lead_back_exactly(fit, shape):
+    """Rounded sides give x and y scales of their own: the whole photograph is the whole box."""
+    h, w = shape
+    p = Preprocessor(preprocess(fit=fit, size=[64, 96], pad=7))
+    pixels, frame = p.pixels(np.full((h, w, 3), 200, np.uint8))
+    inside = np.argwhere((pixels == 200).all(axis=2))
+    (top, left), (bottom, right) = inside.min(0).tolist(), (inside.max(0) + 1).tolist()
+    assert frame.scale_x == w / (right - left) and frame.scale_y == h / (bottom - top)
+    assert frame.scale_x != frame.scale_y
+    records = np.zeros(1, RECORD)
+    for name, value in zip(("x1", "y1", "x2", "y2"), (left, top, right, bottom)):
+        records[name] = 16 * value
+    marks = np.array([[[16 * right, 16 * bottom]]], np.int16)
+    meta = preprocess() | {"postprocess": {"labels": ["face"]}}
+    [found] = detections_of(meta, Detections(records, marks, 1), frame)
+    assert (found.x, found.y, found.w, found.h) == (0, 0, pytest.approx(w), pytest.approx(h))
+    assert found.landmarks == ((pytest.approx(w), pytest.approx(h)),)
+
+
+def test_bars_are_painted_once():
+    p = Preprocessor(preprocess(pad=[1, 2, 3]))
+    wide, tall = (np.full((*shape, 3), 200, np.uint8) for shape in ((10, 32), (24, 8)))
+    memory = np.zeros((24, 32, 3), np.int8)
+    frame = p.into(wide, memory)
+    memory[0], whole = 99, memory.copy()
+    assert p.into(wide, memory, frame) == frame and (memory[0] == 99).all()
+    other = p.into(tall, memory, frame)
+    np.testing.assert_array_equal(memory, p(tall)[0])
+    p.into(wide, memory, other)
+    np.testing.assert_array_equal(memory[1:], whole[1:])
+    assert not (memory[0] == 99).any()
 
 
 def test_crop_keeps_the_centre():

@@ -1,9 +1,9 @@
 """Bitstreams for the Zynq-7000 by open tools: yosys, nextpnr-xilinx, Project X-Ray.
 
 The netlist is made by what is installed with Falconet; the steps after it have been run with
-stand-ins only. nextpnr-xilinx has to be newer than September 2026: before, it gave constant inputs
-of DSP48E1 and the widths of 72-bit memories wrong to the bitstream, with timing met and no warning
-(its pull requests 150 and 159).
+stand-ins only. nextpnr-xilinx has to have its pull requests 150 (merged in August 2026) and 159
+(open in September 2026): without them it gives the widths of 72-bit memories and constant inputs of
+DSP48E1 wrong to the bitstream, with timing met and no warning. docs/board.md says more.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_hw.formal import PROOFS
 from falconet_hw.formal.proof import Proof
 
@@ -49,7 +49,8 @@ def run(names: Collection[str] = (), *, mutants: bool) -> Iterator[Result]:
     """
     for name in names:
         if name not in PROOFS:
-            raise FalconetError(f"there is no proof '{name}'; choose from: {', '.join(PROOFS)}")
+            raise FalconetError(f"there is no proof '{name}'; {near(name, PROOFS)}choose from: "
+                                f"{', '.join(PROOFS)}")
     for proof in [PROOFS[name] for name in names] or PROOFS.values():
         start = _seconds()
         closes = proof.close()

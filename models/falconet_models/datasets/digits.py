@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.datasets.sample import Sample
 from falconet_models.packages import package_file
 
@@ -63,7 +63,8 @@ def glyphs(split: str) -> Image8:
     """The digits of one split by class: uint8 [10, n, 28, 28], ink is bright."""
     if split not in _SHARES:
         raise FalconetError(
-            f"digits: there is no split '{split}'; choose one of {', '.join(_SHARES)}")
+            f"digits: there is no split '{split}'; {near(split, _SHARES)}choose one of "
+            f"{', '.join(_SHARES)}")
     images, classes = _mnist()
     order = np.random.default_rng(28).permutation(len(images))  # never that of the user's seed
     first, last = _SHARES[split]

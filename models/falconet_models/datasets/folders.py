@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.datasets.coco import annotation_file, open_coco
 from falconet_models.datasets.digits import Digits
 from falconet_models.datasets.sample import Dataset
@@ -37,7 +37,8 @@ def open_dataset(path: str | Path, split: str, *, skip_faults: bool = False) -> 
         if str(path) == "digits":
             return Digits(split)
         raise FalconetError(
-            f"{folder}: no such file or folder; name a data set, or 'digits' for the built-in one")
+            f"{folder}: no such file or folder; {near(folder, ['digits'])}name a data set, or "
+            "'digits' for the built-in one")
     if folder.is_file():
         if folder.suffix in (".yaml", ".yml"):
             return open_yolo(folder, split, skip_faults=skip_faults)

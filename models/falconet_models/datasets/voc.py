@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
@@ -168,8 +168,8 @@ def _object(
     name = "".join(parts).strip()
     if name not in labels:
         raise FalconetError(
-            f"{path}:{line}: class {shown(name)} is unknown; correct it, or list all classes in "
-            "labels.txt, one a line")
+            f"{path}:{line}: class {shown(name)} is unknown; {near(name, labels)}correct it, or "
+            "list all classes in labels.txt, one a line")
     x1, y1, x2, y2 = (_number(path, found, f"bndbox/{c}") for c in _CORNERS)
     box = check_box((x1 - 1, y1 - 1, x2, y2), size, f"{path}:{found['bndbox'][1]}")
     difficult = "difficult" in found and _number(path, found, "difficult") != 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from falconet.isa import FalconetError
 from falconet_models.datasets.sample import Dataset
+from falconet_models.files import store
 
 __all__ = ["write_coco"]
 
@@ -45,7 +47,6 @@ def write_coco(
     path = folder / "annotations" / f"instances_{split}.json"
     if path.exists() or (folder / split).exists():
         raise FalconetError(f"{folder}: there is a split '{split}' already; name another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     names: set[str] = set()
@@ -64,8 +65,9 @@ def write_coco(
                 raise FalconetError(f"image '{sample.name}' is there twice; rename one of them")
             names.add(name)
             file = folder / split / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample.image).save(file, compress_level=1)
+            packed = io.BytesIO()
+            Image.fromarray(sample.image).save(packed, "PNG", compress_level=1)
+            store(file, packed.getvalue())
             height, width = sample.image.shape[:2]
             images.append({"id": i + 1, "file_name": name, "width": width, "height": height})
             for (x1, y1, x2, y2), c, ignored in zip(
@@ -76,10 +78,10 @@ def write_coco(
                     "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
                     "iscrowd": int(ignored), "segmentation": [],
                 })
-    path.write_text(json.dumps({
+    store(path, json.dumps({
         "info": info or {}, "licenses": [],
         "images": images, "annotations": annotations,
         "categories": [{"id": n, "name": name, "supercategory": ""}
                        for n, name in enumerate(dataset.labels, 1)],
-    }), encoding="utf-8")
+    }).encode())
     return path

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet.isa.errors import shown
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
 from falconet_models.texts import class_names, decimal, lines_of, named
@@ -101,8 +101,9 @@ def _place(part: Any, data: dict[str, Any], path: Path, split: str) -> Path:
 def _images(data: dict[str, Any], path: Path, split: str) -> list[tuple[Path, str]]:
     """The images of a split, and who asks for each: a file and line, or the folder."""
     if data.get(split) is None:
-        there = ", ".join(k for k in ("train", "val", "test") if data.get(k))
-        raise FalconetError(f"{path}: there is no split '{split}'; there are {there or 'none'}")
+        there = [k for k in ("train", "val", "test") if data.get(k)]
+        raise FalconetError(f"{path}: there is no split '{split}'; {near(split, there)}there are "
+                            f"{', '.join(there) or 'none'}")
     parts = data[split] if isinstance(data[split], list) else [data[split]]
     found: list[tuple[Path, str]] = []
     for part in parts:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 
 __all__ = ["BOX_LOSSES", "BoxLoss", "WiseIoU", "box_loss"]
 
@@ -228,8 +227,6 @@ def box_loss(name: str, **options: Any) -> BoxLoss:
         if there is no such loss.
     """
     if name not in BOX_LOSSES:
-        near = get_close_matches(name, BOX_LOSSES, 1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise FalconetError(
-            f"box loss '{name}' is unknown; {hint}choose one of: {', '.join(BOX_LOSSES)}")
+        raise FalconetError(f"box loss '{name}' is unknown; {near(name, BOX_LOSSES)}choose one of: "
+                            f"{', '.join(BOX_LOSSES)}")
     return BOX_LOSSES[name](**options)

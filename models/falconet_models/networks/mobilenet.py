@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.checked import STRICT
 from falconet_models.networks.layers import (
     Act,
@@ -55,7 +55,8 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise FalconetError(f"family '{self.family}' is unknown; choose one of: "
+            raise FalconetError(f"family '{self.family}' is unknown; "
+                                f"{near(self.family, FAMILIES)}choose one of: "
                                 f"{', '.join(FAMILIES)}")
         if not self.width > 0:
             raise FalconetError(f"width {self.width} is impossible; give more than 0")

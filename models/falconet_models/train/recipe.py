@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, near
 from falconet_models.checked import STRICT, Finite, Part, Range, Weight, checked
 from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
+from falconet_models.files import store
 from falconet_models.losses import BOX_LOSSES
 from falconet_models.networks.detector import DetectorConfig, preset
 from falconet_models.yaml12 import dump_yaml, read_yaml
@@ -167,7 +168,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.boxes.kind not in BOX_LOSSES:
-            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; choose one of: "
+            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; "
+                                f"{near(self.boxes.kind, BOX_LOSSES)}choose one of: "
                                 f"{', '.join(BOX_LOSSES)}")
 
     def config(self, labels: tuple[str, ...]) -> DetectorConfig:
@@ -211,13 +213,14 @@ class Recipe:
         file = Path(path)
         if not file.exists() and str(path) in builtin():
             file = _FOLDER / f"{path}.yaml"
-        values = read_yaml(file, "give a YAML file, or one of the recipes "
+        meant = "" if file.exists() else near(path, builtin())
+        values = read_yaml(file, f"{meant}give a YAML file, or one of the recipes "
                                  f"{', '.join(builtin())}")
         return cls.from_dict({} if values is None else values, str(path))
 
     def save(self, path: Path) -> None:
         """As YAML, every field."""
-        path.write_text(dump_yaml(self.to_dict()), encoding="utf-8")
+        store(path, dump_yaml(self.to_dict()).encode())
 
 
 def builtin() -> list[str]:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import onnx
+from falconet.isa import FalconetError, near
 
-from falconet.isa import FalconetError
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["MODELS", "TRAINED", "build", "trained"]
 
-MODELS = ("mobilenetv2", "retinaface")
-TRAINED = ("digits",)
+MODELS = {
+    "mobilenetv2": "what a photograph shows: 1,000 classes, 224 x 224",
+    "retinaface": "faces and their landmarks, 320 x 320",
+}
+"""Float networks and what they find; each is built by the module of its name."""
+TRAINED = {"digits": "handwritten digits, 96 x 96"}
 """Trained by ``falconet train``, in int8; each lies in a folder with how it was made."""
 
 
@@ -38,12 +43,13 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
         raise FalconetError(f"model '{name}' was trained in int8 and has no float form here; "
                             f"compile it as it is, or use one of {', '.join(MODELS)}")
     if name not in MODELS:
-        raise FalconetError(f"model '{name}' is not in the zoo; use one of "
+        folder = "a folder, and " if Path(name).is_dir() else ""
+        raise FalconetError(f"model '{name}' is {folder}not in the zoo; "
+                            f"{near(name, (*MODELS, *TRAINED))}use one of "
                             f"{', '.join((*MODELS, *TRAINED))}")
     builder = importlib.import_module(f"falconet_models.zoo.{name}")
     try:
         model = builder.build(**options)
     except TypeError as e:
         raise FalconetError(f"model '{name}': {e}; use the options height and width") from None
-    assert isinstance(model, onnx.ModelProto)
-    return model
+    return cast("onnx.ModelProto", model)

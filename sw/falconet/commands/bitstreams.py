@@ -17,7 +17,10 @@ def bitstream(
     page: Page = None,
     as_json: Json = False,
 ) -> None:
-    """Show what place and route found (build/bitstream/BOARD, made by 'make bitstream')."""
+    """Show what place and route found (build/bitstream/BOARD, made by 'make bitstream').
+
+    Example: falconet bitstream ecp5
+    """
     from falconet.isa import board as described
     from falconet_hw.bitstream.report import Report
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from falconet.commands.console import results, working
-from falconet.commands.sources import BUILD, DEFAULT_PRESET, Post, compiled, quantised_of
-from falconet.isa import FalconetError, preset
+from falconet.commands.files import keep_inputs, written
+from falconet.commands.sources import DEFAULT_PRESET, Post, compiled, quantised_of
+from falconet.isa import FalconetError, output_folder, preset
 
 __all__ = ["register"]
 
@@ -32,8 +34,8 @@ def quantize(
         str, typer.Option(help="How ranges are chosen: mse, percentile, entropy, minmax.")
     ] = "mse",
     mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number a "
-                                      "channel, e.g. 123.7,116.3,103.5.")
+        str | None, typer.Option(help="Subtracted from the pixels (0 to 255): one number, or one "
+                                      "a channel, e.g. 123.7,116.3,103.5.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Divides the pixels after that.")] = None,
     colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
@@ -44,8 +46,11 @@ def quantize(
 
     Pre-processing is the model's own; the options replace parts of it. A detector ends at its
     heads: what makes boxes of them is cut off.
+
+    Example: falconet quantize float.onnx --calibration photos --output int8.onnx
     """
     from falconet_models.data import calibration_images
+    from falconet_models.metadata import get_meta
     from falconet_models.quantize import quantize as quantize_model
     from falconet_models.quantize import read_folder
     from falconet_models.zoo import build
@@ -54,17 +59,31 @@ def quantize(
     if not path.is_file() and (path.suffix or "/" in model):
         raise FalconetError(f"{model}: no such file; give a float ONNX file or a zoo name")
     source = path if path.is_file() else build(model)
-    target = output or BUILD / f"{path.stem if path.is_file() else model}-int8.onnx"
+    target = output or output_folder() / f"{path.stem if path.is_file() else model}-int8.onnx"
+    keep_inputs([Path(model), *([heads] if heads else [])], [target])
     photographs = calibration_images(model, images) if calibration is None else (
         read_folder(calibration)
     )
     given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
              "fit": fit}
-    with working(f"quantise {model} on {len(photographs)} images") as step:
-        quantize_model(source, photographs, target, method=method,
-                       preprocess={k: v for k, v in given.items() if v}, heads=heads,
-                       progress=lambda stage, share: step.share(share))
-    results.print(f"{target}: {target.stat().st_size:,} bytes")
+    with written(target) as part, working(
+            f"quantise {model} on {len(photographs)} images") as step:
+        made = quantize_model(source, photographs, part, method=method,
+                              preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              progress=lambda stage, share: step.share(share))
+    results.print(f"{target}: {target.stat().st_size:,} bytes; input: "
+                  f"{_preprocessing(get_meta(made)['preprocess'])}")
+
+
+def _preprocessing(used: Mapping[str, Any]) -> str:
+    """What was done to the photographs, in words: a wrong one costs all accuracy, silently."""
+    def numbers(values: Iterable[float]) -> str:
+        each = [f"{v:g}" for v in values]
+        return each[0] if len(set(each)) == 1 else f"({', '.join(each)})"
+
+    height, width = used["size"]
+    return (f"{used['fit']} to {width} x {height}, {used['colour']}, "
+            f"(pixel - {numbers(used['mean'])}) / {numbers(used['std'])}")
 
 
 def compile_(
@@ -78,7 +97,10 @@ def compile_(
     ] = Post.machine,
     heads: Heads = None,
 ) -> None:
-    """Compile a quantised network to a program for one machine."""
+    """Compile a quantised network to a program for one machine.
+
+    Example: falconet compile int8.onnx --preset pynq-z2 --output net.flc
+    """
     arch = preset(preset_name)
     description = None
     if heads is not None:
@@ -87,10 +109,11 @@ def compile_(
         description = load_heads(heads)
     source = quantised_of(model)
     name = Path(model).stem if Path(model).is_file() else model
-    program = compiled(source, arch, name, post=post, heads=description)
-    target = output or BUILD / f"{name}-{arch.name}.flc"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    program.save(target)
+    target = output or output_folder() / f"{name}-{arch.name}.flc"
+    keep_inputs([source, *([heads] if heads else [])], [target])
+    with written(target) as part:
+        program = compiled(source, arch, name, post=post, heads=description)
+        program.save(part)
     results.print(
         f"{target}: {program.n_instructions:,} instructions, {target.stat().st_size:,} bytes, "
         f"for {arch.name}")

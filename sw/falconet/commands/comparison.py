@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results, working
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.machines import LABELS, DeviceName
 from falconet.commands.sources import inputs_of, is_program, program_of, quantised_of
 from falconet.isa import FalconetError, Program
@@ -33,8 +35,8 @@ def lock_step(program: Program, inputs: Mapping[str, Any], device: DeviceName) -
 def _drawn(program: Program, inputs: Mapping[str, Any], index: int, file: Path) -> Any:
     from falconet_sim.waveform import draw_instruction
 
-    with working(f"drawing instruction {index}"):
-        return draw_instruction(program, dict(inputs), index, file)
+    with written(file) as part, working(f"drawing instruction {index}"):
+        return replace(draw_instruction(program, dict(inputs), index, part), file=file)
 
 
 def against_onnxruntime(model: str, program: Program, inputs: Mapping[str, Any]) -> list[Any]:
@@ -85,7 +87,12 @@ def compare(
         "--instruction", help="Draw this instruction instead, whether it differs or not.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Walk two devices in lock step; name the first instruction, tile and element that differ."""
+    """Walk two devices in lock step; name the first instruction, tile and element that differ.
+
+    Example: falconet compare retinaface --image astronaut --device iss
+    """
+    if waveform is not None:
+        keep_inputs([Path(model), *([Path(image)] if image else [])], [waveform])
     program = program_of(model, preset)
     if image is not None:
         inputs: Mapping[str, Any] = inputs_of(program, image)

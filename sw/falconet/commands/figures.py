@@ -1,4 +1,4 @@
-"""``falconet bench`` and ``falconet report``: every figure that is published comes from here."""
+"""``falconet bench``: every figure that is published comes from here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from falconet.commands.console import print_json, results
 from falconet.commands.machines import LABELS, DeviceName, make_device, require_same, run_on
 from falconet.commands.pages import Json, Page, put_section, revision
 from falconet.commands.sources import (
-    BUILD,
     DEFAULT_PRESET,
     compiled,
     is_program,
@@ -25,7 +24,7 @@ from falconet.commands.sources import (
 )
 from falconet.isa import Engine, FalconetError, Program, preset
 
-__all__ = ["register"]
+__all__ = ["ModelArgument", "PresetName", "figures", "headline", "markdown", "measure", "register"]
 
 
 def _photographs(count: int, program: Program) -> dict[str, Any]:
@@ -166,7 +165,10 @@ def bench(
     as_json: Json = False,
     page: Page = None,
 ) -> None:
-    """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer."""
+    """Measure a network on the RTL: cycles, utilisation, frame rate, layer by layer.
+
+    Example: falconet bench mobilenetv2 --preset pynq-z2
+    """
     found, program, _ = measure(model, preset_name, images)
     if page is not None:
         name = f"{found['model']} {program.arch.name}"
@@ -189,37 +191,5 @@ def bench(
         raise FalconetError(found["different"][0])
 
 
-def report(
-    model: ModelArgument,
-    preset_name: PresetName = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder (default: build/report/...).")
-    ] = None,
-) -> None:
-    """Draw the timeline of the engines and the roofline, and write the per-layer table."""
-    from falconet.commands.pictures import draw_roofline, draw_timeline
-    from falconet.runtime.profile import layer_profiles, spans
-    from falconet_sim.ddr import DdrModel
-
-    found, program, run = measure(model, preset_name, 1)
-    name, arch = str(found["model"]), program.arch
-    folder = output or BUILD / "report" / f"{name}-{arch.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    title = f"{name} on {arch.name}: {run.cycles:,} cycles"
-    draw_timeline(spans(program, run.trace.start, run.trace.retire), run.cycles, title,
-                  folder / "timeline.png")
-    profiles = layer_profiles(program, run.trace.start, run.trace.retire, run.cycles)
-    ddr = DdrModel(clock_mhz=arch.clock_mhz)
-    draw_roofline(profiles, arch, ddr.bytes_per_cycle, title, folder / "roofline.png")
-    (folder / "report.md").write_text(
-        f"# {title}\n\n{markdown(found)}\n![timeline](timeline.png)\n\n![roofline](roofline.png)\n",
-        encoding="utf-8",
-    )
-    for line in headline(found):
-        results.print(line)
-    results.print(f"report: {folder / 'report.md'}")
-
-
 def register(app: typer.Typer) -> None:
     app.command("bench")(bench)
-    app.command("report")(report)

@@ -123,7 +123,10 @@ def inspect(
     disassemble: Annotated[bool, typer.Option(help="List every instruction.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Show what is in a program: layers, engines, bytes, instructions."""
+    """Show what is in a program: layers, engines, bytes, instructions.
+
+    Example: falconet inspect net.flc --disassemble
+    """
     loaded = Program.load(program)
     contents = summary(loaded)
     if as_json:

@@ -11,24 +11,31 @@ import typer
 from rich.table import Table
 
 from falconet.commands.console import print_json, results
+from falconet.commands.files import written
+from falconet.isa.paths import checkout
 
 __all__ = ["Json", "Page", "put_section", "revision", "show"]
 
 _SECTION = re.compile(r"<!-- begin (.+?) -->.*?<!-- end \1 -->", re.DOTALL)
 
 Page = Annotated[
-    Path | None, typer.Option("--markdown", help="Put the figures into this page.")
+    Path | None, typer.Option("--markdown", dir_okay=False, help="Put the figures into this page.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 def revision() -> str:
-    """The commit of the checkout, with a plus if code has local changes (pages do not count)."""
+    """The commit of the checkout, with a plus if code has local changes (pages do not count).
+
+    ``unknown`` outside one, even if another repository is around the package.
+    """
     def git(*command: str) -> str:
         done = subprocess.run(["git", *command], capture_output=True, text=True, check=True,
                               cwd=Path(__file__).parent)
         return done.stdout.strip()
 
+    if checkout() is None:
+        return "unknown"
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", ":/", ":(top,exclude)docs")
         return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
@@ -51,8 +58,8 @@ def put_section(page: Path, key: str, text: str) -> None:
         new = before + section + rest.partition(end)[2]
     else:
         new = old.rstrip("\n") + "\n\n" + section + "\n"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(new, encoding="utf-8")
+    with written(page) as part:
+        part.write_text(new, encoding="utf-8")
 
 
 def show(rows: list[dict[str, str]], page: Path | None, key: str, title: str, command: str,

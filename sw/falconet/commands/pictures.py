@@ -1,4 +1,4 @@
-"""Pictures: detections drawn on a photograph; the timeline and the roofline of a run."""
+"""Detections drawn on a photograph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.commands.files import written
-from falconet.isa import Arch, Engine, FalconetError
+from falconet.isa import FalconetError
 
-__all__ = ["SAVED", "annotated", "draw_detections", "draw_roofline", "draw_timeline"]
+__all__ = ["SAVED", "annotated", "draw_detections"]
 
 SAVED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes that a picture can be saved with."""
@@ -57,58 +57,3 @@ def draw_detections(image: NDArray[np.uint8], detections: Sequence[Any], path: P
             annotated(image, detections).save(beside, quality=95)
         except ValueError as e:  # too large for the format
             raise FalconetError(f"{path}: cannot be written ({e}); save it as .png") from None
-
-
-def _axes(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def draw_timeline(run: Sequence[Any], cycles: int, title: str, path: Path) -> None:
-    """One row for each engine; each instruction is a bar in the colour of its layer."""
-    from matplotlib import colormaps
-
-    figure, axes = _axes(14, 3.2)
-    colours = colormaps["tab20"]
-    for engine in Engine:
-        own = [s for s in run if s.engine == engine]
-        axes.broken_barh(
-            [(s.start, max(1, s.retire - s.start)) for s in own], (-engine - 0.4, 0.8),
-            facecolors=[colours(s.layer % 20) for s in own], linewidth=0,
-        )
-    axes.set_yticks([-e for e in Engine], [e.name for e in Engine])
-    axes.set_xlim(0, cycles)
-    axes.set_xlabel("cycle")
-    axes.set_title(title)
-    figure.savefig(path, dpi=120)
-
-
-def draw_roofline(profiles: Sequence[Any], arch: Arch, ddr_bytes_per_cycle: float, title: str,
-                  path: Path) -> None:
-    """MACs per cycle against MACs per byte of DDR, one point a layer, area by cycles."""
-    from falconet.runtime.profile import peak_macs
-
-    figure, axes = _axes(9, 6)
-    colours = {"MAC": "tab:blue", "VEC": "tab:orange"}
-    for engine, colour in colours.items():
-        own = [p for p in profiles if p.engine == engine and p.macs and p.busy]
-        axes.scatter(
-            [p.macs / max(1, p.bytes) for p in own], [p.macs / p.busy for p in own],
-            s=[12 + p.busy / 400 for p in own], color=colour, alpha=0.6, label=engine,
-        )
-    reach = [max(1e-2, p.macs / max(1, p.bytes)) for p in profiles if p.macs] or [1.0]
-    x = np.geomspace(min(reach) / 2, max(reach) * 2, 200)
-    for engine, colour in colours.items():
-        roof = np.minimum(peak_macs(arch, engine), x * ddr_bytes_per_cycle)
-        axes.plot(x, roof, color=colour, linewidth=1)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("MACs per byte of DDR traffic")
-    axes.set_ylabel("MACs per cycle while its engine was busy")
-    axes.set_title(title)
-    axes.legend()
-    figure.savefig(path, dpi=120)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from falconet.commands.console import results, working
+from falconet.commands.files import written
 from falconet.commands.sources import image_of, program_of
 from falconet.isa import BOARDS, Host
 from falconet.samples import HOME, NOTEBOOK
@@ -21,25 +22,30 @@ MODEL = "retinaface"
 
 def samples(
     folder: Annotated[
-        Path, typer.Argument(help="Where to; by default the package, so that a wheel has them.")
+        Path, typer.Argument(file_okay=False,
+                             help="Where to; by default the package, so that a wheel has them.")
     ] = HOME,
 ) -> None:
-    """Make the programs and photographs of the notebook, for all boards that run Linux."""
+    """Make the programs and photographs of the notebook, for all boards that run Linux.
+
+    Example: falconet samples notebook
+    """
     from PIL import Image
 
-    folder.mkdir(parents=True, exist_ok=True)
     for preset in dict.fromkeys(b.preset for b in BOARDS.values() if b.host is not Host.UART):
         path = folder / f"{MODEL}-{preset}.flc"
-        program_of(MODEL, preset).save(path)
+        with written(path) as part:
+            program_of(MODEL, preset).save(part)
         results.print(f"{path}: {path.stat().st_size:,} bytes")
     for name in PHOTOGRAPHS:
         path = folder / f"{name}.png"
-        with working(f"write {path.name}"):
-            Image.fromarray(image_of(name)).save(path)
+        with written(path) as part, working(f"write {path.name}"):
+            Image.fromarray(image_of(name)).save(part)
         results.print(f"{path}: {path.stat().st_size:,} bytes")
     notebook = Path("notebooks") / NOTEBOOK
     if notebook.is_file():
-        shutil.copyfile(notebook, folder / NOTEBOOK)
+        with written(folder / NOTEBOOK) as part:
+            shutil.copyfile(notebook, part)
         results.print(f"{folder / NOTEBOOK}")
 
 

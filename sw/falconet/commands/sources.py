@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import falconet.isa
 from falconet.commands.console import working
-from falconet.isa import Arch, FalconetError, Program, build_folder, preset
+from falconet.commands.files import written
+from falconet.isa import Arch, FalconetError, Program, build_folder, made, preset
 from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 from falconet.runtime.photographs import read_photograph
@@ -68,7 +69,8 @@ def quantised_of(model: str) -> Path:
     from falconet_models.cache import cached_quantised
 
     with working(f"quantise {model}") as step:
-        return Path(cached_quantised(model, progress=lambda stage, share: step.share(share)))
+        return Path(cached_quantised(model, progress=lambda stage, share:
+                                     step.skip() if stage == "cached" else step.share(share)))
 
 
 def compiled(
@@ -92,10 +94,9 @@ def compiled(
     with working(f"compile {name} for {arch.name}") as step:
         program = compile_model(str(source), arch, name=name, progress=step.share,
                                 post=post.value, heads=None if heads is None else dict(heads))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    program.save(partial)
-    partial.replace(path)
+    made(path.parent)
+    with written(path) as part:
+        program.save(part)
     return program
 
 

@@ -14,15 +14,16 @@ from typing import Annotated, Any
 import typer
 
 from falconet.commands.console import status
+from falconet.commands.files import written
+from falconet.commands.group import App, Group
 from falconet.commands.pages import Json, Page, show
-from falconet.commands.sources import BUILD
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, build_folder, made
 
 __all__ = ["register"]
 
-group = typer.Typer(help="One recipe trained many times, one thing changed.",
+group = App(cls=Group, help="One recipe trained many times, one thing changed.",
                     no_args_is_help=True)
-FOLDER = BUILD / "studies"
+FOLDER = build_folder() / "studies"
 _SEEDS = (0, 1, 2)
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
 Plan = dict[str, dict[str, Any]]
@@ -30,11 +31,11 @@ Plan = dict[str, dict[str, Any]]
 
 @group.callback()
 def study() -> None:
-    """One recipe trained many times, one thing changed. What is done is kept in build/studies."""
+    """One recipe trained many times, one thing changed. What is done is kept."""
 
 
 def _falconet(*arguments: str) -> str:
-    made = subprocess.run([sys.executable, "-m", "falconet.cli", *arguments],
+    made = subprocess.run([sys.executable, "-m", "falconet", *arguments],
                           capture_output=True, text=True)
     if made.returncode:
         raise FalconetError(made.stderr.strip().splitlines()[-1].removeprefix("falconet: "))
@@ -49,19 +50,21 @@ def _run(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
     folder = FOLDER / name
     kept, config = folder / "result.json", FOLDER / f"{name}.yaml"
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    made(FOLDER)
     text = yaml.safe_dump(recipe, sort_keys=False)
     if kept.is_file() and config.is_file() and config.read_text(encoding="utf-8") == text:
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    config.write_text(text, encoding="utf-8")
+    with written(config) as part:
+        part.write_text(text, encoding="utf-8")
     _falconet("train", "digits", "--config", str(config), "--out", str(folder))
     result: dict[str, Any] = {}
     for device in ("float", "fakequant"):
         judged = json.loads(_falconet("eval", str(folder), "--device", device, "--json"))
         result |= {f"{device} {key}": judged[key] for key in ("map50", "map50_95")}
     result["minutes"] = sum(row["seconds"] for row in read_history(folder)) / 60
-    kept.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    with written(kept) as part:
+        part.write_text(json.dumps(result) + "\n", encoding="utf-8")
     status.print(f"  {name}: mAP@0.5 {result['fakequant map50']:.4f}", markup=False)
     return result
 
@@ -81,7 +84,10 @@ def _figures(result: dict[str, Any]) -> dict[str, str]:
 
 @group.command()
 def losses(jobs: Jobs = 2, page: Page = None, as_json: Json = False) -> None:
-    """Every loss of boxes, by the quick recipe, on the test split of the digits."""
+    """Every loss of boxes, by the quick recipe, on the test split of the digits.
+
+    Example: falconet study losses --jobs 2
+    """
     from falconet_models.losses import BOX_LOSSES
     from falconet_models.train.recipe import Recipe
 
@@ -99,9 +105,14 @@ def distillation(
     teacher: Annotated[Path, typer.Argument(help="Run or checkpoint of a float digit detector.")],
     jobs: Jobs = 2, page: Page = None, as_json: Json = False,
 ) -> None:
-    """A student of half the width with and without a teacher, three seeds each."""
+    """A student of half the width with and without a teacher, three seeds each.
+
+    Example: falconet study distillation runs/digits
+    """
+    from falconet_models.train.checkpoints import load_detector
     from falconet_models.train.recipe import Recipe
 
+    load_detector(teacher)  # refused before anything is trained
     base = Recipe.load("small-quick").to_dict()
     student = {**base, "fields": {**base["fields"], "backbone": {"width": 0.125}, "neck": 24}}
     ways = {"alone": student["distil"],
@@ -124,7 +135,10 @@ def distillation(
 
 @group.command()
 def imagenet(page: Page = None, as_json: Json = False) -> None:
-    """MobileNetV2 by Brevitas after training, against onnxruntime's own quantisation."""
+    """MobileNetV2 by Brevitas after training, against onnxruntime's own quantisation.
+
+    Example: falconet study imagenet --json
+    """
     from falconet_models.networks.imagenet import compare, models
 
     rows = [{"quantised by": r["model"], "top-1 as float": f"{r['same']} of {r['of']}",
@@ -140,7 +154,10 @@ def run(
     rtl: Annotated[int, typer.Option(min=1, help="Images on the RTL.")] = 50,
     page: Page = None, as_json: Json = False,
 ) -> None:
-    """One run judged in every form: float, fake-quantised, golden model, RTL."""
+    """One run judged in every form: float, fake-quantised, golden model, RTL.
+
+    Example: falconet study run runs/digits --rtl 20
+    """
     from falconet_models.train.progress import read_history
 
     rows, found = [], {}

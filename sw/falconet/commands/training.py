@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from falconet.commands.console import print_json, results, status, working
+from falconet.commands.files import keep_inputs, written
 from falconet.commands.machines import LABELS, DeviceName, make_device
-from falconet.commands.sources import BUILD, DEFAULT_PRESET, compiled, is_program, quantised_of
-from falconet.isa import FalconetError, Program, preset
+from falconet.commands.pages import revision
+from falconet.commands.sources import DEFAULT_PRESET, compiled, is_program, quantised_of
+from falconet.isa import FalconetError, Program, output_folder, preset
 
 __all__ = ["Judged", "register"]
 
@@ -41,7 +43,7 @@ Split = Annotated[str, typer.Option(help="Which images: val, test or train.")]
 def train(
     dataset: Annotated[str, typer.Argument(
         help="VOC, COCO or YOLO folder, a YOLO data.yaml, or 'digits', which needs no download.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
+    out: Annotated[Path, typer.Option("-o", "--out", file_okay=False, help="Folder of the run.")],
     quick: Annotated[bool, typer.Option("--quick", help="Minutes instead of most of an hour.")]
     = False,
     config: Annotated[str | None, typer.Option(help="A recipe: YAML file or built-in name.")]
@@ -56,7 +58,9 @@ def train(
     """Train a detector: in float, then as the machine computes, then export it.
 
     The same command goes on with a run that was stopped. Several GPUs or machines: torchrun
-    --nproc-per-node N -m falconet.cli train ...
+    --nproc-per-node N -m falconet train ...
+
+    Example: falconet train digits --quick --out runs/digits
     """
     import dataclasses
 
@@ -97,9 +101,9 @@ def train(
                           f"{made[phase]['map50_95']:.4f}  (split {val})")
     results.print(f"{made['seconds'] / 60:.1f} min; network: {out / ONNX}")
     results.print(f"next: falconet eval {out} --data {dataset} --device golden")
-    (out / "data.json").write_text(json.dumps(
-        {"data": dataset if dataset == "digits" else os.path.abspath(dataset), "val": val}) + "\n",
-        encoding="utf-8")
+    note = {"data": dataset if dataset == "digits" else os.path.abspath(dataset), "val": val}
+    with written(out / "data.json") as part:
+        part.write_text(json.dumps(note) + "\n", encoding="utf-8")
 
 
 def _export(source: Path, target: Path, **meta: Any) -> None:
@@ -107,8 +111,8 @@ def _export(source: Path, target: Path, **meta: Any) -> None:
     from falconet_models.train.checkpoints import load_detector
 
     detector, about = load_detector(source, "quantised")
-    with working("export"):
-        write(detector, target, training={**about, **meta})
+    with written(target) as part, working("export"):
+        write(detector, part, training={**about, **meta})
 
 
 def export(
@@ -116,8 +120,12 @@ def export(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="ONNX file to write.")]
     = None,
 ) -> None:
-    """Write a trained network as the QCDQ ONNX file that 'falconet compile' takes."""
+    """Write a trained network as the QCDQ ONNX file that 'falconet compile' takes.
+
+    Example: falconet export runs/digits --output digits.onnx
+    """
     target = output or (run if run.is_dir() else run.parent) / ONNX
+    keep_inputs([run], [target])
     _export(run, target)
     results.print(f"{target}: {target.stat().st_size:,} bytes; next: falconet compile {target}")
 
@@ -221,9 +229,16 @@ def _by_machine(program: Program, name: DeviceName, dataset: Any, count: int
     facts: dict[str, Any] = {"machine": program.arch.name}
     times = _times([s / count for s in spent])
     if name is DeviceName.rtl:  # what the machine takes, not what simulating it takes
-        facts["cycles per image"] = cycles // count
-        facts["clock"] = f"{program.arch.clock_mhz:g} MHz"
-        times["network"] = cycles / count / (program.arch.clock_mhz * 1e6)
+        from falconet_sim.ddr import DdrModel
+
+        clock = program.arch.clock_mhz
+        facts |= {"cycles per image": cycles // count, "clock": f"{clock:g} MHz",
+                  "frames/s": clock * 1e6 * count / cycles,
+                  "memory": str(DdrModel(clock_mhz=clock)), "commit": revision(),
+                  "cycles": "simulated, not silicon"}
+        times["network"] = cycles / count / (clock * 1e6)
+    else:
+        facts["frames/s of the machine"] = "only --device rtl counts its cycles"
     return found, times, facts
 
 
@@ -252,17 +267,22 @@ def evaluate(
     device: Annotated[Judged, typer.Option(help="Which form of the network.")] = Judged.fakequant,
     machine: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
     images: Annotated[int | None, typer.Option(min=1, help="Only so many.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of the report.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", file_okay=False,
+                                             help="Folder of the report.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page."""
+    """Judge a detector as the field does: mAP, curves, confusion matrix, pictures, one page.
+
+    Example: falconet eval runs/digits --device golden
+    """
     from falconet_models.datasets import open_dataset
     from falconet_models.judge.metrics import measure
     from falconet_models.judge.report import write_report
 
     if not model.exists():
         if device not in _DEVICES:
-            raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint")
+            raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint, or "
+                                "judge a network of the zoo with --device golden or rtl")
         model = quantised_of(str(model))
     source = _data_of(model, data)
     dataset = open_dataset(source, split)
@@ -285,7 +305,7 @@ def evaluate(
         facts |= more
     with working("report"):
         metrics = measure(dataset, found, range(count))
-        folder = out or (model if model.is_dir() else BUILD / "eval" / model.stem) / (
+        folder = out or (model if model.is_dir() else output_folder() / "eval" / model.stem) / (
             f"eval-{device.value}")
         history: list[Mapping[str, Any]] = []
         if model.is_dir():

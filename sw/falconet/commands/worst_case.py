@@ -7,7 +7,6 @@ suppresses another: each stays, and each is compared with all that are left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from falconet.commands.console import print_json, results
 from falconet.commands.machines import LABELS, DeviceName, make_device, require_same, run_on
-from falconet.commands.pages import put_section, revision
+from falconet.commands.pages import Json, Page, put_section, revision
 from falconet.commands.sources import DEFAULT_PRESET
 from falconet.isa import (
     Arch,
@@ -199,12 +198,13 @@ def worst_case(
     preset_name: Annotated[
         str, typer.Option("-p", "--preset", help="The machine.")
     ] = DEFAULT_PRESET,
-    page: Annotated[
-        Path | None, typer.Option("--markdown", help="Put the figures into this page.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    page: Page = None,
+    as_json: Json = False,
 ) -> None:
-    """Measure non-maximum suppression at its longest: all candidates of one class, all stay."""
+    """Measure non-maximum suppression at its longest: all candidates of one class, all stay.
+
+    Example: falconet worst-case --preset tiny
+    """
     arch = preset(preset_name)
     found = measure(arch)
     rows = _rows(found, arch)

@@ -3,7 +3,7 @@
 from falconet.isa.arch import ISA_VERSION, PRESETS, Arch, preset
 from falconet.isa.boards import BOARDS, Board, Host, board, clock_divisors
 from falconet.isa.container import Program
-from falconet.isa.errors import FalconetError
+from falconet.isa.errors import FalconetError, near
 from falconet.isa.fields import (
     INSTRUCTION_BITS,
     Engine,
@@ -28,7 +28,7 @@ from falconet.isa.instructions import (
     Suppression,
     Window,
 )
-from falconet.isa.paths import build_folder
+from falconet.isa.paths import build_folder, cache_folder, made, output_folder
 from falconet.isa.registers import (
     MAGIC,
     REGISTERS,
@@ -45,6 +45,7 @@ __all__ = [
     "Control", "Dst", "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host",
     "Instruction", "Load", "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment",
     "Src", "Status", "Store", "Suppress", "Suppression", "Window",
-    "board", "build_folder", "clock_divisors", "decode", "instruction_classes", "output_stage",
-    "pack_pair", "preset", "register", "round_half_even_shift", "unpack_pair",
+    "board", "build_folder", "cache_folder", "clock_divisors", "decode", "instruction_classes",
+    "made", "near", "output_folder", "output_stage", "pack_pair", "preset", "register",
+    "round_half_even_shift", "unpack_pair",
 ]

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from falconet.isa.errors import FalconetError, shown
+from falconet.isa.errors import FalconetError, near, shown
 
 __all__ = ["ISA_VERSION", "PRESETS", "Arch", "preset"]
 
@@ -188,4 +188,5 @@ def preset(name: str) -> Arch:
         return PRESETS[name]
     except KeyError:
         known = ", ".join(sorted(PRESETS))
-        raise FalconetError(f"preset '{name}' is unknown; choose one of: {known}") from None
+        raise FalconetError(f"preset '{name}' is unknown; {near(name, PRESETS)}choose one of: "
+                            f"{known}") from None

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from falconet.isa.arch import PRESETS, Arch
-from falconet.isa.errors import FalconetError
+from falconet.isa.errors import FalconetError, near
 
 __all__ = ["BOARDS", "Board", "Host", "board", "clock_divisors"]
 
@@ -78,7 +78,8 @@ def board(name: str) -> Board:
         return BOARDS[name]
     except KeyError:
         known = ", ".join(BOARDS)
-        raise FalconetError(f"board '{name}' is unknown; choose one of: {known}") from None
+        raise FalconetError(f"board '{name}' is unknown; {near(name, BOARDS)}choose one of: {known}"
+                            ) from None
 
 
 def clock_divisors(reference_mhz: float, clock_mhz: float) -> tuple[int, int]:

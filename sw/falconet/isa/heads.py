@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from falconet.isa.errors import FalconetError, shown
+from falconet.isa.errors import FalconetError, near, shown
 from falconet.isa.instructions import Suppression
 
 __all__ = ["ROLES", "Head", "Level", "fault", "parse"]
@@ -80,8 +80,8 @@ class _Object:
     def name(self, key: str, default: Any = _REQUIRED, choices: tuple[str, ...] = ()) -> str:
         value = self.take(key, default)
         if choices and value not in choices:
-            fault(f"{self.field}.{key}", f"{shown(value)} is unknown; choose one of: "
-                                         f"{', '.join(choices)}")
+            fault(f"{self.field}.{key}", f"{shown(value)} is unknown; {near(value, choices)}choose "
+                                         f"one of: {', '.join(choices)}")
         if not isinstance(value, str) or not value:
             fault(f"{self.field}.{key}", f"{shown(value)} is not a text; give a name")
         return value
@@ -105,7 +105,7 @@ class _Object:
     def close(self) -> None:
         for key in self.left:
             fault(f"{self.field}.{shown(key)[1:-1]}",
-                  f"no such field; there are {', '.join(self.known)}")
+                  f"no such field; {near(key, self.known)}there are {', '.join(self.known)}")
 
 
 def _number(value: Any, field: str, low: float, high: float = _MOST) -> float:

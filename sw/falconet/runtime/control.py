@@ -32,6 +32,9 @@ class Controller:
     PATIENCE = 1.0
     """Seconds without an interrupt after which STATUS is looked at; and those that RESET has."""
 
+    MOMENT = 0.01
+    """Seconds that an interrupt has to come when STATUS says that the machine is done."""
+
     LOOKS = 20
     """How often STATUS is looked at, at least, before RESET is said to have no effect."""
 
@@ -145,7 +148,9 @@ class Controller:
                 raise FalconetError(f"{self._name}: {explain_timeout(program, self._retired())}")
         self._at_rest = True
         if self._waiting != "poll" and wake is not Wake.INTERRUPT:
-            self._no_interrupt()
+            # It may have come between the end of the wait and the look at STATUS.
+            if self._bus.wait(self.MOMENT) is not Wake.INTERRUPT:
+                self._no_interrupt()
         if status & Status.ERROR:
             bases = {s: b.physical_address for s, b in buffers.items()}
             code, info = ErrorCode(self.read("ERROR_CODE")), self.read("ERROR_INFO")

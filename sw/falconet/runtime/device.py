@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, FalconetError, Program
+from falconet.isa import Arch, FalconetError, Program, near
 from falconet.runtime.detections import Detections, Options
 
 __all__ = ["Device", "Int8", "RunResult", "Trace", "check_inputs"]
@@ -85,7 +85,8 @@ def check_inputs(tensors: list[dict[str, Any]], inputs: dict[str, Int8]) -> None
     for name in inputs:
         if name not in known:
             raise FalconetError(
-                f"input '{name}' is unknown to the program; it takes: {', '.join(sorted(known))}"
+                f"input '{name}' is unknown to the program; {near(name, known)}it takes: "
+                f"{', '.join(sorted(known))}"
             )
     for name, shape in known.items():
         value = inputs.get(name)

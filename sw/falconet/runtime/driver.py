@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from falconet.isa import Arch, Control, Engine, FalconetError, Program, Segment
 from falconet.runtime.bus import Buffer, Bus, Memory
 from falconet.runtime.control import Controller
 from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
-from falconet.runtime.device import Int8, RunResult, check_inputs
+from falconet.runtime.device import Int8, RunResult, Trace, check_inputs
 from falconet.runtime.preprocess import Frame, Preprocessor
 from falconet.runtime.tensors import image_view, pack_input, unpack_output
 from falconet.runtime.vision import Detection, detections_of
@@ -36,15 +38,37 @@ def segment_sizes(program: Program) -> dict[Segment, int]:
     return {s: -(-n // SIZE_UNIT) * SIZE_UNIT for s, n in sizes.items()}
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
-    """One frame in memory: its segments INPUT and OUTPUT, and what its run said."""
+    """One frame in memory: its segments INPUT and OUTPUT, and what its run said.
+
+    ``lock`` is held by who writes or reads it; ``gone`` once its memory was given back.
+    ``frame`` and ``options`` are those that stand in INPUT already; None if none do.
+    """
 
     buffers: dict[Segment, Buffer]
+    frame: Frame | None = None
+    options: Options | None = None
     cycles: int = 0
     busy: dict[str, int] = field(default_factory=dict)
     began: float = 0.0
     seconds: float = 0.0
+    lent: bool = False
+    gone: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _alone(method: Method) -> Method:
+    """A method of a slot that nobody else writes, reads or starts meanwhile."""
+    @functools.wraps(method)
+    def locked(self: Driver, slot: Slot, *args: Any, **more: Any) -> Any:
+        with slot.lock:
+            return method(self, slot, *args, **more)
+
+    return cast(Method, locked)
 
 
 @dataclass
@@ -67,6 +91,16 @@ class Driver(Controller):
     inputs, :meth:`start` sets the machine to work on it, :meth:`wait` ends when it has done so,
     and :meth:`collect` reads the slot's outputs. The machine works on one slot at a time, while
     others are staged and collected (:mod:`falconet.runtime.stream`).
+
+    Any thread may call. :meth:`run`, :meth:`see`, :meth:`profile`, :meth:`load` and :meth:`close`
+    have the machine to themselves; who comes meanwhile waits. Of the single steps, what would
+    disturb a run that was started is refused; a slot is for one caller at a time.
+
+    Attributes
+    ----------
+    turn:
+        Held by the thread that has the machine to itself. Hold it to make several calls one, but
+        not around a stream, whose threads need it.
 
     Parameters
     ----------
@@ -93,8 +127,11 @@ class Driver(Controller):
         self._preprocessor: Preprocessor | None = None
         self._fixed: dict[Segment, Buffer] = {}  # CODE and WORK
         self._slots: list[Slot] = []
+        self._extra: list[Slot] = []  # that lend() has made
         self._sizes: dict[Segment, int] = {}
-        self._running: Slot | None = None
+        self._running: Slot | None = None  # from START until its end was noticed
+        # Locks are taken in this order: turn, that of a slot, that of a bus.
+        self.turn = threading.RLock()
 
     @property
     def program(self) -> Program:
@@ -121,19 +158,20 @@ class Driver(Controller):
                 f"(0x{program.arch.hash:08x}), the machine is '{self._arch.name}' "
                 f"(0x{self._arch.hash:08x}); compile it for this machine"
             )
-        self.close()
-        if not self._at_rest:
-            self._rest()
-        self._sizes, self._program = segment_sizes(program), program
-        try:
-            self._fixed = self._allocate(Segment.CODE, Segment.WORK)
-            self.slot(0)
-        except BaseException:
+        with self.turn:
             self.close()
-            raise
-        code = self._fixed[Segment.CODE]
-        code.array[: len(program.code)] = np.frombuffer(program.code, np.uint8)
-        code.flush()
+            if not self._at_rest:
+                self._rest()
+            self._sizes, self._program = segment_sizes(program), program
+            try:
+                self._fixed = self._allocate(Segment.CODE, Segment.WORK)
+                self.slot(0)
+            except BaseException:
+                self.close()
+                raise
+            code = self._fixed[Segment.CODE]
+            code.array[: len(program.code)] = np.frombuffer(program.code, np.uint8)
+            code.flush()
 
     def _allocate(self, *segments: Segment) -> dict[Segment, Buffer]:
         """Memory for segments that are not empty; all of it, or none."""
@@ -164,62 +202,90 @@ class Driver(Controller):
                 "memory of that size (docs/board.md)")
 
     def slot(self, index: int) -> Slot:
-        """The memory of one frame, allocated when first asked for."""
+        """The memory of one frame, allocated when first asked for; run() and see() use slot 0."""
+        with self.turn:
+            while len(self._slots) <= index:
+                self._slots.append(self._new_slot())
+            return self._slots[index]
+
+    def lend(self) -> Slot:
+        """A slot that nobody else gets until :meth:`give_back`."""
+        with self.turn:
+            slot = next((s for s in self._extra if not s.lent), None)
+            if slot is None:
+                slot = self._new_slot()
+                self._extra.append(slot)
+            slot.lent = True
+            return slot
+
+    def give_back(self, slot: Slot) -> None:
+        slot.lent = False
+
+    def _new_slot(self) -> Slot:
         program = self.program
-        while len(self._slots) <= index:
-            slot = Slot(self._allocate(Segment.INPUT, Segment.OUTPUT))
-            for t in program.header["inputs"]:
-                if t["format"] == "image":  # what lies between the rows
-                    size = int(t["shape"][1]) * int(t["pitch"])
-                    at, zero = int(t["offset"]), np.int8(t["zero_point"])
-                    slot.buffers[Segment.INPUT].array[at : at + size] = zero.view(np.uint8)
-            self._slots.append(slot)
-        return self._slots[index]
+        slot = Slot(self._allocate(Segment.INPUT, Segment.OUTPUT))
+        for t in program.header["inputs"]:
+            if t["format"] == "image":  # what lies between the rows
+                size = int(t["shape"][1]) * int(t["pitch"])
+                at, zero = int(t["offset"]), np.int8(t["zero_point"])
+                slot.buffers[Segment.INPUT].array[at : at + size] = zero.view(np.uint8)
+        return slot
 
     def close(self) -> None:
         """Give the memory back; load() is needed before the next run().
 
         It is kept, with a FalconetError, if the machine might still write to it.
         """
-        self._running = None
-        if (self._fixed or self._slots) and not self._at_rest:
-            self._rest()
-        for buffers in (self._fixed, *(s.buffers for s in self._slots)):
-            for buffer in buffers.values():
-                buffer.free()
-        self._fixed, self._slots, self._program, self._preprocessor = {}, [], None, None
+        with self.turn:
+            self._running = None
+            slots = [*self._slots, *self._extra]
+            if (self._fixed or slots) and not self._at_rest:
+                self._rest()
+            for slot in slots:
+                with slot.lock:
+                    slot.gone = True
+            for buffers in (self._fixed, *(s.buffers for s in slots)):
+                for buffer in buffers.values():
+                    buffer.free()
+            self._fixed, self._slots, self._extra = {}, [], []
+            self._program = self._preprocessor = None
 
     # ------------------------------------------------------------------ one run
 
     def run(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """Run once: inputs and options to memory, START, wait, outputs and boxes from memory."""
-        slot = self.slot(0)
-        self.stage(slot, inputs, options)
-        self.start(slot)
-        self.wait()
-        return self.collect(slot)
+        with self.turn:
+            slot = self.slot(0)
+            with slot.lock:
+                self.stage(slot, inputs, options)
+                self.work(slot)
+                return self.collect(slot)
 
     def see(self, photograph: NDArray[np.uint8], options: Options | None = None) -> Seen:
         """What is in a photograph (uint8 [h, w, 3], R, G, B); objects if the network is a detector.
 
         It is scaled and placed as the program says, straight into the machine's memory.
         """
-        slot = self.slot(0)
-        frame = self.stage_photograph(slot, photograph, options)
-        self.start(slot)
-        self.wait()
-        return self.seen(slot, frame)
+        with self.turn:
+            slot = self.slot(0)
+            with slot.lock:
+                frame = self.stage_photograph(slot, photograph, options)
+                self.work(slot)
+                return self.seen(slot, frame)
 
+    @_alone
     def stage(self, slot: Slot, inputs: Mapping[str, Int8], options: Options | None = None) -> None:
         """Write inputs (int8 [C, H, W]) and options to a slot that the machine does not work on."""
         tensors = self.program.header["inputs"]
         check_inputs(list(tensors), dict(inputs))
         self._free(slot)
+        slot.frame = None
         for t in tensors:
             data = pack_input(inputs[t["name"]], t, self._arch.lanes)
             self._put(slot, f"input '{t['name']}'", int(t["offset"]), data)
         self._staged(slot, options)
 
+    @_alone
     def stage_photograph(
         self, slot: Slot, photograph: NDArray[np.uint8], options: Options | None = None,
     ) -> Frame:
@@ -235,9 +301,10 @@ class Driver(Controller):
         if self._preprocessor is None:
             self._preprocessor = Preprocessor(
                 self.program.header.get("meta", {}), float(t["scale"]), int(t["zero_point"]))
+        before, slot.frame = slot.frame, None
         if t["format"] == "image":
             data = slot.buffers[Segment.INPUT].array
-            frame = self._preprocessor.into(photograph, image_view(data, t))
+            frame = slot.frame = self._preprocessor.into(photograph, image_view(data, t), before)
         else:
             stored, frame = self._preprocessor(photograph)
             data = pack_input(stored.transpose(2, 0, 1), t, self._arch.lanes)
@@ -246,14 +313,21 @@ class Driver(Controller):
         return frame
 
     def _free(self, slot: Slot) -> None:
+        if slot.gone:
+            raise FalconetError(
+                f"{self._name}: the memory of this frame was given back; load a program, and ask "
+                "for another slot")
         if slot is self._running:
             raise FalconetError(
                 f"{self._name}: the machine works on this frame; call wait() first")
 
     def _staged(self, slot: Slot, options: Options | None) -> None:
-        if detect := self.program.header.get("detect"):
+        options = options or Options()
+        if options != slot.options and (detect := self.program.header.get("detect")):
+            slot.options = None
             for at, row in pack_options(detect, options):
                 self._put(slot, "detect: the options", at, np.frombuffer(row, np.uint8))
+            slot.options = options
         if buffer := slot.buffers.get(Segment.INPUT):
             buffer.flush()
 
@@ -268,29 +342,59 @@ class Driver(Controller):
 
     def start(self, slot: Slot) -> None:
         """Set the machine to work on a staged slot: windows, program, START."""
-        program = self.program
+        with self.turn, slot.lock:
+            self._idle()
+            self._free(slot)
+            self._prepare(self.program, {**self._fixed, **slot.buffers}, self._sizes)
+            slot.began, self._running, self._at_rest = time.perf_counter(), slot, False
+            self.write("CONTROL", Control.START)
+
+    def _idle(self) -> None:
         if self._running is not None:
             raise FalconetError(
                 f"{self._name}: the machine works on another frame; call wait() first")
-        self._prepare(program, {**self._fixed, **slot.buffers}, self._sizes)
-        slot.began, self._running, self._at_rest = time.perf_counter(), slot, False
-        self.write("CONTROL", Control.START)
 
     def wait(self) -> None:
         """Until the machine is done; an error or a time-out is explained, and the machine reset."""
-        slot, self._running = self._running, None
-        if slot is None:
-            raise FalconetError(f"{self._name}: nothing was started; call start() first")
+        with self.turn:
+            slot = self._running
+            if slot is None:
+                raise FalconetError(f"{self._name}: nothing was started; call start() first")
+            try:
+                self._finish(self.program, {**self._fixed, **slot.buffers}, self._sizes)
+                slot.cycles = self.read("CYCLES")
+                slot.busy = {e.name: self.read(f"BUSY_{e.name}") for e in Engine}
+                slot.seconds = time.perf_counter() - slot.began
+                self._running = None
+            except BaseException:  # of the keyboard too
+                self._give_up()
+                raise
+
+    def _give_up(self) -> None:
         try:
-            self._finish(self.program, {**self._fixed, **slot.buffers}, self._sizes)
-        except BaseException:  # of the keyboard too
             with contextlib.suppress(FalconetError):  # the next step says it again
                 self._rest()
-            raise
-        slot.cycles = self.read("CYCLES")
-        slot.busy = {e.name: self.read(f"BUSY_{e.name}") for e in Engine}
-        slot.seconds = time.perf_counter() - slot.began
+        finally:
+            self._running = None
 
+    def work(self, slot: Slot, meanwhile: Callable[[], object] | None = None) -> None:
+        """:meth:`start` and :meth:`wait` with nobody between them.
+
+        ``meanwhile`` is called while the machine works. If it fails, the machine is reset.
+        """
+        with self.turn:
+            self._idle()
+            try:
+                self.start(slot)
+                if meanwhile is not None:
+                    meanwhile()
+                self.wait()
+            except BaseException:
+                if self._running is not None:
+                    self._give_up()
+                raise
+
+    @_alone
     def collect(self, slot: Slot) -> RunResult:
         """Outputs and boxes of a slot that the machine is done with."""
         self._free(slot)
@@ -310,17 +414,18 @@ class Driver(Controller):
 
         See :mod:`falconet.runtime.watch` for what it is worth.
         """
-        slot, waiting = self.slot(0), self._waiting
-        self.stage(slot, inputs, options)
-        self._waiting = "poll"
-        try:
-            self.start(slot)
-            trace = watch(self, self._timeout)
-            self.wait()
-        finally:
-            self._waiting = waiting
-        result = self.collect(slot)
-        result.trace = trace(slot.cycles)
+        looked: list[Callable[[int], Trace]] = []
+        with self.turn:
+            slot, waiting = self.slot(0), self._waiting
+            with slot.lock:
+                self.stage(slot, inputs, options)
+                self._waiting = "poll"
+                try:
+                    self.work(slot, lambda: looked.append(watch(self, self._timeout)))
+                finally:
+                    self._waiting = waiting
+                result = self.collect(slot)
+        result.trace = looked[0](slot.cycles)
         return result
 
     def _results(

@@ -152,7 +152,9 @@ def _rgb(picture: Any, kind: str | None, tags: dict[int, Any]) -> NDArray[Any]:
     if picture.mode in _COLOURS:
         if picture.mode in ("P", "PA"):
             picture = picture.convert("RGBA")
-        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        rgb: NDArray[Any] = np.asarray(
+            picture if picture.mode == "RGB" else picture.convert("RGB"))
+        return rgb
     sixteen = picture.mode.startswith("I;16") or (
         picture.mode == "I" and kind in ("PNG", "PPM"))
     if not sixteen:

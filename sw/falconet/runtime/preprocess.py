@@ -1,25 +1,28 @@
 """From a photograph to the input tensor of a network.
 
-Everything is taken from a program's ``meta``; ``falconet_models.metadata`` is its reference.
-numpy is all that is needed.
+Everything is taken from a program's ``meta``; ``falconet_models.metadata`` is its reference, and
+docs/arithmetic.md, section Photographs, says which bytes come out. numpy is all that is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet.runtime.resample import resample
+from falconet.runtime.resample import Scaling
 
 __all__ = ["Frame", "Preprocessor", "dequantize", "quantize"]
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
+
+_ORDER = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Preprocessor:
         levels = np.arange(256, dtype=np.float32)[:, None]
         self.lut = quantize((levels - self.mean) / self.std, scale, zero_point)
         """int8 [256, C]: the stored value of each pixel value, channel by channel."""
+        self._pad = self.lut[self.pad, range(self.mean.size)].view(np.uint8)
+        self._placed = lru_cache(maxsize=8)(self._place)
 
     def _check(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -108,6 +113,12 @@ class Preprocessor:
 
         ``image`` is uint8 [h, w], [h, w, 3] (R, G, B) or [h, w, 4] (alpha is dropped).
         """
+        out = np.empty((self.height, self.width, self.mean.size), np.uint8)
+        return out, self._make(image, out, None, raw=True)
+
+    def _make(
+        self, image: Array, out: NDArray[np.uint8], before: Frame | None, raw: bool,
+    ) -> Frame:
         image = np.asarray(image)
         if (image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape
                 or (image.ndim == 3 and image.shape[2] not in (3, 4))):
@@ -115,55 +126,69 @@ class Preprocessor:
                 f"image: {image.dtype} {list(image.shape)} is not a photograph; "
                 "use uint8 of height x width x 3"
             )
-        image = self._channels(image)
-        h, w = image.shape[:2]
-        if self.fit == "stretch":
-            frame = Frame(w, h, 0, 0, w / self.width, h / self.height)
-            return resample(image, self.height, self.width), frame
+        if image.ndim == 2:
+            image = image[..., None]
+        scaling, frame, rows, columns = self._placed(image.shape, raw)
+        scaling(image, out[rows, columns])
+        if frame != before:
+            bars = self.pad if raw else self._pad
+            for bar in (out[: rows.start], out[rows.stop :], out[rows, : columns.start],
+                        out[rows, columns.stop :]):
+                bar[...] = bars
+        return frame
+
+    def _place(self, shape: tuple[int, int, int], raw: bool) -> tuple[Scaling, Frame, slice, slice]:
+        """How a photograph is scaled, where it lies, and the rows and columns that it fills.
+
+        ``raw``: its values stay as they are.
+        """
+        (h, w, n), size = shape, (self.height, self.width)
+        window, left, top = (0, 0, *size), 0, 0
         if self.fit == "crop":
             tall = w <= h
-            new_w = self.resize if tall else int(self.resize * w / h)
-            new_h = int(self.resize * h / w) if tall else self.resize
-            left, top = round((new_w - self.width) / 2), round((new_h - self.height) / 2)
-            small = resample(image, new_h, new_w)
-            out = np.ascontiguousarray(small[top : top + self.height, left : left + self.width])
-            return out, Frame(w, h, -left, -top, w / new_w, h / new_h)
-        scale = min(self.width / w, self.height / h)
-        new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
-        left, top = (self.width - new_w) // 2, (self.height - new_h) // 2
-        out = np.empty((self.height, self.width, image.shape[2]), np.uint8)
-        out[:] = self.pad
-        out[top : top + new_h, left : left + new_w] = resample(image, new_h, new_w)
-        return out, Frame(w, h, left, top, w / new_w, h / new_h)
+            size = (int(self.resize * h / w) if tall else self.resize,
+                    self.resize if tall else int(self.resize * w / h))
+            top, left = (-round((big - small) / 2)
+                         for big, small in zip(size, (self.height, self.width)))
+            window = (-top, -left, self.height, self.width)
+        elif self.fit == "letterbox":
+            scale = min(self.width / w, self.height / h)
+            size = max(1, round(h * scale)), max(1, round(w * scale))
+            left, top = (self.width - size[1]) // 2, (self.height - size[0]) // 2
+            window = (0, 0, *size)
+        grey = self.colour == "GRAY"
+        levels = np.tile(np.arange(256, dtype=np.uint8), (self.mean.size, 1))
+        order = (0,) * self.mean.size if grey or n == 1 else _ORDER[self.colour]
+        scaling = Scaling(shape, size, window, grey=grey, order=order,
+                          table=levels if raw else self.lut.T.view(np.uint8))
+        frame = Frame(w, h, left, top, w / size[1], h / size[0])
+        y, x = max(top, 0), max(left, 0)
+        return scaling, frame, slice(y, y + window[2]), slice(x, x + window[3])
 
-    def _channels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.colour == "GRAY":
-            if image.ndim == 2:
-                return image[..., None]
-            r, g, b = (image[..., i].astype(np.uint32) for i in range(3))  # ITU-R BT.601
-            grey = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
-            return grey.astype(np.uint8)[..., None]
-        if image.ndim == 2:
-            image = np.repeat(image[..., None], 3, axis=2)
-        return image[..., [2, 1, 0] if self.colour == "BGR" else [0, 1, 2]]
+    def scaling(self, shape: tuple[int, int, int]) -> Scaling:
+        """What is done to photographs of this shape (height, width, channels)."""
+        return self._placed(shape, False)[0]
 
     def __call__(self, image: Array) -> tuple[NDArray[np.int8], Frame]:
         """The stored input tensor, int8 [H, W, C], and where the photograph lies in it."""
         stored = np.empty((self.height, self.width, self.mean.size), np.int8)
         return stored, self.into(image, stored)
 
-    def into(self, image: Array, stored: NDArray[np.int8]) -> Frame:
-        """Write the stored input tensor to ``stored`` (int8 [H, W, C], any strides)."""
+    def into(
+        self, image: Array, stored: NDArray[np.int8], before: Frame | None = None,
+    ) -> Frame:
+        """Write the stored input tensor to ``stored`` (int8 [H, W, C], any strides).
+
+        ``before`` is what the last call for this very memory returned, if nothing else has
+        written to it since: the bars beside the photograph are not painted again.
+        """
         made = (self.height, self.width, self.mean.size)
         if stored.shape != made:
             raise FalconetError(
                 f"meta: preprocess gives {list(made)}, the network takes "
                 f"{list(stored.shape)}; export the model again"
             )
-        pixels, frame = self.pixels(image)
-        for c in range(pixels.shape[2]):
-            stored[..., c] = self.lut[pixels[..., c], c]
-        return frame
+        return self._make(image, stored.view(np.uint8), before, raw=False)
 
     def tensor(self, image: Array) -> tuple[Floats, Frame]:
         """The float input [1, C, H, W] that a float network takes: ``(pixel - mean) / std``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from importlib import metadata
 
 from falconet.isa import FalconetError
 
@@ -23,6 +22,8 @@ def find_simulated_board() -> bool:
         return False
     if importlib.util.find_spec("pynq") is None:
         return False
+    from importlib import metadata  # slow, and seldom needed
+
     found = list(metadata.entry_points(group=GROUP))
     if not found:
         raise FalconetError(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError, Suppression
+from falconet.isa import FalconetError, Suppression, near
 from falconet.runtime.detections import Limits, Records
 
 __all__ = ["HOST_MODES", "MODES", "VOTE_SIGMA", "suppress"]
@@ -150,7 +150,8 @@ def suppress(
         every duplicate.)
     """
     if mode not in MODES:
-        raise FalconetError(f"suppress: mode '{mode}' is unknown; use one of: {', '.join(MODES)}")
+        raise FalconetError(f"suppress: mode '{mode}' is unknown; {near(mode, MODES)}use one of: "
+                            f"{', '.join(MODES)}")
     n = len(records)
     spread = np.ones((n, 4))
     if variance is not None:

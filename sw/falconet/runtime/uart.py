@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import time
 import zlib
 from typing import Any, Protocol
@@ -117,6 +118,7 @@ class UartLink:
     def __init__(self, line: Transport, *, attempts: int = 4) -> None:
         self._line, self._attempts = line, attempts
         self._tag = 0
+        self._lock = threading.Lock()  # of a request and its reply
         self.repeats = 0
 
     def read(self, address: int, count: int) -> Words:
@@ -135,6 +137,10 @@ class UartLink:
 
     def _exchange(self, begin: int, address: int, count: int, words: bytes) -> bytes:
         """One request and its reply; the words that the reply carries."""
+        with self._lock:
+            return self._exchanged(begin, address, count, words)
+
+    def _exchanged(self, begin: int, address: int, count: int, words: bytes) -> bytes:
         self._tag = (self._tag + 1) & 0xFF
         request = REQUEST.pack(begin, self._tag, count - 1, address) + words
         request += zlib.crc32(request).to_bytes(CRC_BYTES, "little")

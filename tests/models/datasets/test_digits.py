@@ -154,7 +154,8 @@ def test_a_warped_digit_is_cut_to_its_ink() -> None:
 
 
 def test_what_cannot_be_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FalconetError, match="no split 'valid'; choose one of train, val, test"):
+    with pytest.raises(FalconetError, match=(
+            r"no split 'valid'; did you mean 'val'\? choose one of train, val, test")):
         Digits("valid")
     with pytest.raises(FalconetError, match="a scene of 31 pixels is too small; take 32 or more"):
         Digits("val", 3, 31)

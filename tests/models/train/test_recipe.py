@@ -54,7 +54,7 @@ def test_all_fields_are_saved(tmp_path):
     ("fields: {labels: [a]}", "fields.labels: the data set names"), ("network: x", "network 'x'"),
     ("1: 2", "1: no such field"),
     ("ema: 1.5", "ema: 1.5"),
-    ("boxes: {kind: giuo}", "'giuo' is unknown; choose one of: iou"),
+    ("boxes: {kind: giuo}", "'giuo' is unknown; did you mean 'giou'"),
     ("boxes: {weigth: 1}", "boxes.weigth: no such field"),
     ("assign: {kind: best}", "assign.kind: 'best'"),
     ("- 1", "not a list of 'name: value'"),

@@ -1,0 +1,7 @@
+"""``python -m falconet``."""
+
+import sys
+
+from falconet.cli import main
+
+sys.exit(main())
