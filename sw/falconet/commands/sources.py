@@ -6,6 +6,7 @@ import enum
 import hashlib
 import json
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -249,7 +250,9 @@ def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> Int8:
         version = np.lib.format.read_magic(file)
         read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
                 else np.lib.format.read_array_header_2_0)
-        given, columns_first, dtype = read(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            given, columns_first, dtype = read(file)
         if dtype != np.int8 or given != shape:
             raise FalconetError(f"input '{name}' is {dtype} {shown(list(given))}; store it as int8 "
                                 f"{list(shape)}")

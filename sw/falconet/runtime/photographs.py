@@ -160,7 +160,8 @@ def _rgb(picture: Any, kind: str | None, tags: dict[int, Any]) -> NDArray[Any]:
     if not sixteen:
         raise FalconetError(f"is a picture of kind {picture.mode}, whose range is not known; "
                             "save it with 8 or 16 bits a channel")
-    grey = np.asarray(picture).astype(np.int64) >> (int(tags.get(_BITS, (16,))[0]) - 8)
+    extra = int(tags.get(_BITS, (16,))[0]) - 8
+    grey: NDArray[Any] = np.asarray(picture).astype(np.int64) >> extra
     grey = np.clip(grey, 0, 255).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, which Pillow minds for 8 bits only
         grey = 255 - grey
