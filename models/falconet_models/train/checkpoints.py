@@ -83,7 +83,7 @@ def load_detector(path: str | Path, style: str = "float") -> tuple[Detector, dic
     config = DetectorConfig.from_dict(content["config"], f"{file}: config")
     _check_state(state, config, made, file)
     detector = Detector(config, made)
-    detector.load_state_dict(state)
+    detector.load_state_dict(dict(state))  # without the notes on versions, which may be anything
     return detector.to(memory_format=torch.channels_last).eval(), about
 
 

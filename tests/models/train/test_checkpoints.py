@@ -141,6 +141,32 @@ def test_a_storage_is_as_long_as_the_pickle_says(good: Path) -> None:
     assert "storage 0 of an unexpected size" in refused(good)
 
 
+def test_the_archive_is_no_longer_than_the_file(good: Path) -> None:
+    data = bytearray(good.read_bytes())
+    at = data.rindex(b"PK\x01\x02")  # the last member, in the directory
+    data[at + 20 : at + 28] = b"\xff\xff\xff\x7f" * 2
+    good.write_bytes(data)
+    assert "more data than the file is long" in refused(good)
+
+
+def test_two_parts_of_one_name(good: Path) -> None:
+    with zipfile.ZipFile(good, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr(archive.namelist()[0], b"N.")
+    assert "two parts of one name" in refused(good)
+
+
+def test_a_tensor_is_no_larger_than_its_storage(detector: Detector, tmp_path: Path) -> None:
+    save(tmp_path / "a.pt", {**content(detector), "more": torch.zeros(1).expand(10**6, 10**6)})
+    assert "a tensor larger than its storage" in refused(tmp_path / "a.pt")
+
+
+def test_notes_on_versions_may_be_anything(detector: Detector, tmp_path: Path) -> None:
+    state = detector.state_dict()
+    state._metadata["backbone"] = "x"  # type: ignore[attr-defined]
+    save(tmp_path / "a.pt", {**content(detector), "state": state})
+    load_detector(tmp_path / "a.pt")
+
+
 def test_nothing_is_executed(good: Path) -> None:
     rewritten(good, pickle=b"cos\nsystem\n(S'touch /tmp/executed'\ntR.")
     assert "the name os.system" in refused(good)
