@@ -35,7 +35,7 @@ help:
 	@echo 'make fuzz      random networks on every machine       MINUTES=$(MINUTES)'
 	@echo 'make faults    faults of the bus, hostile programs    FAULTS=$(FAULTS)'
 	@echo 'make mutants   the RTL with one fault at a time       MUTANTS=$(MUTANTS)'
-	@echo 'make bad-files  program, ONNX and head files          EXECUTIONS=$(EXECUTIONS)'
+	@echo 'make bad-files  files that nobody should load          EXECUTIONS=$(EXECUTIONS)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
 	@echo 'make synth     resources by yosys       PRESET=$(PRESET), or a whole design: BOARD=$(BOARD)'
 	@echo 'make bitstream  a bitstream and what PYNQ reads      BOARD=$(BOARD) TOOLCHAIN= STOP='

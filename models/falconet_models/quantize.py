@@ -1,10 +1,11 @@
 """Post-training quantisation: a float ONNX model and some photographs -> a QDQ model.
 
-A detector is cut behind its heads (:mod:`falconet_models.heads`); channels are balanced
-(:mod:`falconet_models.equalise`); ranges of the activations are measured by running the float
-model in onnxruntime (:mod:`falconet_models.calibration`); the QDQ graph is written
-(:mod:`falconet_models.qdq`); and the mean error of every convolution is taken out of its bias
-(:mod:`falconet_models.bias_correction`).
+A detector is cut behind its heads (:mod:`falconet_models.heads`); photographs unlike all others
+are left out, and ranges of the activations are measured on the rest by running the float model in
+onnxruntime (:mod:`falconet_models.calibration`), its channels balanced before
+(:mod:`falconet_models.equalise`); the QDQ graph is written (:mod:`falconet_models.qdq`); the mean
+error of every convolution is taken out of its bias (:mod:`falconet_models.bias_correction`); and
+what was lost is measured (:mod:`falconet_models.fidelity`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from falconet.compiler.onnx_import import check_structure
 from falconet.isa import FalconetError, near
 from falconet.runtime.photographs import files_in, read_photograph
 from falconet_models.bias_correction import correct_biases
-from falconet_models.calibration import METHODS, Histogram, choose_range, collect
+from falconet_models.calibration import METHODS, Histogram, choose_range, collect, outliers
 from falconet_models.equalise import equalise
+from falconet_models.fidelity import Report, measure
 from falconet_models.heads import check_description, cut, fold, load_heads, score_tensors
 from falconet_models.metadata import get_meta, set_meta
 from falconet_models.prepare import load_float, read_model
@@ -168,6 +170,8 @@ def quantize(
     bias_correction: bool = True,
     preprocess: Mapping[str, Any] | None = None,
     heads: Mapping[str, Any] | str | Path | None = None,
+    keep_outliers: bool = False,
+    report: Callable[[Report], None] | None = None,
     progress: Progress = lambda stage, share: None,
 ) -> onnx.ModelProto:
     """Quantise ``source`` to int8.
@@ -194,6 +198,10 @@ def quantize(
         A detector's heads (:mod:`falconet_models.metadata`, kind ``"detection"``) or the JSON file
         that describes them, in place of the model's ``postprocess``. What is behind them is cut
         off, and two logits of a softmax become one. The result's metadata say so.
+    keep_outliers:
+        Whether photographs that stand out (:func:`calibration.outliers`) are calibrated on too.
+    report:
+        Called with what was lost, which takes as long again to find out.
     progress:
         Called with the name of the stage and the share of it that is done.
 
@@ -210,9 +218,13 @@ def quantize(
     check_structure(insert(model, plan, dict.fromkeys(plan.group, (-1.0, 1.0))))
     if not plan.weighted:
         raise FalconetError(f"model '{model.graph.name}': it has no convolution; give a network")
+    names: list[str] = []
     if isinstance(calibration, Mapping):
-        calibration = calibration.values()
+        names, calibration = list(calibration), calibration.values()
     samples, used = _samples(model, calibration, preprocess)
+    odd = {} if keep_outliers else outliers(model, plan.members(), samples, progress)
+    left_out = {names[i] if names else f"calibration image {i}": o for i, o in odd.items()}
+    samples = [x for i, x in enumerate(samples) if i not in odd]
     if equalisation:
         model = equalise(model, samples)
         plan = make_plan(model)
@@ -228,6 +240,9 @@ def quantize(
     if bias_correction:
         biases = correct_biases(model, plan, ranges, means, samples, progress)
     result = insert(model, plan, ranges, biases)
+    if report is not None:
+        progress("compare", 0.0)
+        report(Report(measure(model, result, plan, ranges, samples), left_out))
     if used is not None:
         set_meta(result, {**get_meta(result), "preprocess": used})
     if out_path is not None:

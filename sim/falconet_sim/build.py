@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from falconet.isa import Arch, Engine, FalconetError, Segment, build_folder, made, register
+from falconet.isa import Arch, Control, Engine, FalconetError, Segment, build_folder, made, register
 from falconet_sim.machine import READ_ONLY
 
 __all__ = [
@@ -156,6 +156,8 @@ def build_library(
         f"-DFALCONET_LANES={lanes}", f"-DFALCONET_ENGINES={len(Engine)}",
         f"-DFALCONET_TRACE={int(trace)}", f"-DFALCONET_SEGMENTS={len(Segment)}",
         f"-DFALCONET_WINDOWS={register(f'{Segment(0).name}_BASE').offset}",
+        f"-DFALCONET_CONTROL={register('CONTROL').offset}",
+        f"-DFALCONET_START={int(Control.START)}",
         f"-DFALCONET_WRITABLE={sum(1 << s for s in Segment if s not in READ_ONLY)}",
         *KINDS[kind].compiler,
     )

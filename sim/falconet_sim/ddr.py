@@ -11,6 +11,10 @@ burst's first beat comes no sooner than ``first_beat_latency`` cycles after its 
 a port are served in order and overlap, ``outstanding`` of them. Read data waits in a queue of
 ``queue_beats`` per port if the machine does not take it. A write is answered ``write_latency``
 cycles after its last beat.
+
+START finds the memory always the same: so long before the next refresh, all of the bucket saved
+up, no port waiting. So the cycles of a run are a function of program and inputs; not of what ran
+before, how long the machine stood still, or how often a register was read.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@
 // FALCONET_LANES: lanes of the machine. FALCONET_ENGINES: engines. FALCONET_TRACE: 1 if it has the
 // trace port. FALCONET_WINDOWS: offset of the registers base, size of each segment;
 // FALCONET_SEGMENTS: how many; FALCONET_WRITABLE: bit s: segment s may be written.
+// FALCONET_CONTROL: offset of the register CONTROL; FALCONET_START: its bit START.
 // VM_COVERAGE, VM_TRACE: 1 if Verilator counts coverage, draws waveforms.
 // FALCONET_MUTANTS: 1 if the machine has the input "mutant".
 
@@ -124,6 +125,7 @@ public:
     }
 
     bool write_register(uint32_t offset, uint32_t value) {
+        if (offset == FALCONET_CONTROL && (value & FALCONET_START)) begin();
         AXIL(awaddr) = offset;
         AXIL(wdata) = value;
         AXIL(wstrb) = 15;
@@ -217,6 +219,8 @@ public:
 
 private:
     static constexpr int kPatience = 1000;
+    // The memory's time at START: that of a driver's first run after power-up.
+    static constexpr uint64_t kBegin = 1126;
     static constexpr int kReaders = 2;
     static constexpr int kWrite = kReaders;  // the write port
 
@@ -235,6 +239,7 @@ private:
     uint64_t draw_begin_ = 0, draw_end_ = 0;
 #endif
     double budget_ = 0;
+    uint64_t power_up_ = 0;  // the cycle in which the memory's time is 0
     std::deque<Burst> reads_[kReaders], awaiting_;
     std::deque<ReadBeat> data_[kReaders];
     std::deque<Response> responses_;
@@ -254,6 +259,14 @@ private:
         snprintf(head, sizeof head, "cycle %llu: ", static_cast<unsigned long long>(cycle));
         error_ = std::string(head) + text;
         return false;
+    }
+
+    // A run finds the memory as every run does, whatever was before: when the next refresh comes,
+    // which port is first, what bandwidth is saved up.
+    void begin() {
+        power_up_ = cycle - kBegin;
+        turn_ = 0;
+        budget_ = config_.bucket_bytes;
     }
 
     bool reachable(uint32_t addr, unsigned beats) const {
@@ -389,7 +402,8 @@ private:
     // cycle ahead, and paid back if the machine has none.
     void arbitrate() {
         write_may_move_ = false;
-        if (config_.refresh_cycles && cycle % config_.refresh_interval < config_.refresh_cycles)
+        if (config_.refresh_cycles &&
+            (cycle - power_up_) % config_.refresh_interval < config_.refresh_cycles)
             return;
         budget_ += config_.bytes_per_cycle;
         if (budget_ > config_.bucket_bytes) budget_ = config_.bucket_bytes;

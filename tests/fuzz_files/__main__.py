@@ -22,8 +22,11 @@ from targets import TARGETS  # noqa: E402
 from falconet.commands.console import working  # noqa: E402
 from falconet.commands.pages import show  # noqa: E402
 
-NAMES = {"heads": "description of a head", "program": "program file", "onnx": "ONNX file"}
-SPLIT = {"heads": 0.55, "program": 0.35, "onnx": 0.10}
+NAMES = {"heads": "description of a head", "program": "program file", "onnx": "ONNX file",
+         "coco": "COCO JSON", "voc": "VOC folder", "yolo": "YOLO folder", "recipe": "recipe",
+         "picture": "picture", "checkpoint": "checkpoint", "npz": "npz of inputs"}
+SPLIT = {"heads": 0.20, "program": 0.15, "onnx": 0.05, "coco": 0.1, "voc": 0.1, "yolo": 0.1,
+         "recipe": 0.1, "picture": 0.1, "checkpoint": 0.02, "npz": 0.08}
 PATIENCE = 60
 """Seconds after which a process that does not go on is ended."""
 

@@ -39,6 +39,38 @@ def change_bytes(rng: random.Random, data: bytes, times: int = 4) -> bytes:
     return bytes(out)
 
 
+TOKENS = [
+    "9" * 30, "9" * 5000, "1e999", "-1", "nan", "NaN", ".inf", "1_0", "0x1F", "\x00", "\ufeff",
+    "\r", "\u2028", "\ud800", "[" * 2000, "{" * 2000, "- " * 200, "<a>" * 200, "&x;", "&#0;", "&a ",
+    "*a ", "<!DOCTYPE a [<!ENTITY x 'y'>]>", "<![CDATA[", "<?xml version='1.0' encoding='utf-16'?>",
+    "]]>", "!!python/object:os.system ", "!!binary ", "<<: ", "? ", ": ", "# ", "---\n",
+    "%YAML 1.1\n---\n", "null", "yes", "1.10", "''", '"', "../../x", "/dev/zero", "\t", "\n", " ",
+    ",", "[]", "{}", "|\n",
+]
+"""What upsets readers of texts."""
+
+
+def change_text(rng: random.Random, text: str, times: int = 3) -> str:
+    """Insert tokens, and drop, repeat, swap and re-indent lines, up to ``times`` times."""
+    for _ in range(rng.randint(1, times)):
+        lines, at = text.split("\n"), rng.randrange(len(text) + 1)
+        n, m = rng.randrange(len(lines)), rng.randrange(len(lines))
+        kind = rng.randrange(6)
+        if kind == 0:
+            lines[n : n + 1] = [lines[n]] * rng.choice((0, 2, 2, 50))
+        elif kind == 1:
+            lines[n], lines[m] = lines[m], lines[n]
+        elif kind == 2:
+            lines[n] = " " * rng.randrange(8) + lines[n].lstrip()
+        if kind < 3:
+            text = "\n".join(lines)
+            continue
+        word = rng.choice(TOKENS)
+        cut = rng.choice((0, 0, 1, 4, len(word)))
+        text = text[:at] + word + text[at + cut :]
+    return text
+
+
 def change_value(rng: random.Random, value: Any, times: int = 3) -> Any:
     """A copy of a JSON value with up to ``times`` places changed."""
     out = {"root": copy.deepcopy(value)}

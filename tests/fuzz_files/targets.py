@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+from data_targets import DATA_TARGETS
 from detectors import BOXES, detector
 from mutate import change_bytes, change_value
 from networks import Builder
@@ -290,5 +291,5 @@ def take_heads(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     "program": (make_program, take_program), "onnx": (make_onnx, take_onnx),
-    "heads": (make_heads, take_heads),
+    "heads": (make_heads, take_heads), **DATA_TARGETS,
 }

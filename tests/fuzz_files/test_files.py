@@ -9,10 +9,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import data_targets
 import file_campaign
 from targets import TARGETS, models, programs, seal, take_onnx, take_program
 
-COUNT = {"program": 1000, "onnx": 250, "heads": 3000}
+COUNT = {"program": 1000, "onnx": 250, "heads": 3000, "coco": 400, "voc": 400, "yolo": 400,
+         "recipe": 200, "picture": 400, "checkpoint": 60, "npz": 400}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -35,6 +37,9 @@ def test_what_is_mutated_is_good() -> None:
         take_program(seal(json.dumps(header).encode(), code))
     for data in models():
         take_onnx(data)
+    for target, files in data_targets.good().items():
+        for data in files:
+            TARGETS[target][1](data)
 
 
 def test_failures_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

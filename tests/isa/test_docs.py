@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from falconet.isa import REGISTERS, End, instruction_classes
-from falconet.isa.docs import isa_page, main, registers_page
+from falconet.isa.docs import isa_page, limits_table, main, registers_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,6 +29,16 @@ def test_every_register_is_there() -> None:
     page = registers_page()
     for r in REGISTERS:
         assert f"| `0x{r.offset:02X}` | `{r.name}` |" in page
+
+
+def test_limits_are_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (DOCS / "security.md").read_text()
+    assert limits_table() in page and "| `data.yaml`, recipe | 256 KiB | " in page
+    (tmp_path / "security.md").write_text(page.replace("256 KiB", "257 KiB"))
+    main([str(tmp_path / "other")])
+    assert main([str(tmp_path), "--check"]) == 1
+    main([str(tmp_path)])
+    assert (tmp_path / "security.md").read_text() == page
 
 
 def test_check_names_the_stale_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

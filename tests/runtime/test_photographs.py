@@ -358,3 +358,20 @@ def test_a_camera_of_another_make() -> None:
     found = list(photographs(Fake()))
     assert [(name, frame.shape, frame[0, 0, 0]) for name, frame in found] == [
         ("0", (2, 2, 3), 2), ("1", (2, 2, 3), 1), ("2", (2, 2, 3), 0)]
+
+
+@pytest.mark.parametrize("way", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "CMYK", "I;16"])
+def test_tall_pictures_are_read_in_bands(mode: str, way: int) -> None:
+    """The pixels are those of the whole."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2500, 5, 3), np.uint8)
+    picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else (
+        Image.fromarray(pixels).convert(mode))
+    want = np.repeat(pixels[..., :1], 3, 2) if mode == "I;16" else np.asarray(
+        picture.convert("RGB"))
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = way
+    if way == 6:  # stored on its side
+        picture = picture.transpose(Image.Transpose.ROTATE_90)
+    picture.save(out, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
+    assert np.array_equal(read_photograph(out.getvalue(), "tall"), want)

@@ -74,7 +74,7 @@ def test_is_a_device_and_repeats_itself(device: RtlDevice) -> None:
         assert set(r.busy) == {e.name for e in Engine}
         used = {e.name for ins in program.instructions() if (e := ins.engine) is not None}
         assert r.cycles and all((0 < n <= r.cycles) == (e in used) for e, n in r.busy.items())
-    assert max(r.cycles for r in results) - min(r.cycles for r in results) < 200  # refresh
+    assert len({r.cycles for r in results}) == 1
     assert (machine.name, machine.arch) == ("rtl", TINY)
 
 

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from falconet.isa import FalconetError
+from falconet.isa.errors import shown
+from falconet.isa.limits import LIMITS
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
+from falconet_models.texts import class_names, named, read_text
 
 __all__ = ["annotation_file", "image_folder", "open_coco"]
 
 ALIASES = {"val": ("val", "valid", "validation"), "train": ("train",), "test": ("test",)}
 """What other tools call a split."""
+_LIMITS = LIMITS["coco"]
 
 
 def annotation_file(folder: Path, split: str) -> Path | None:
@@ -70,7 +74,7 @@ def open_coco(
     folder = Path(images) if images is not None else image_folder(path)
     data = _load(path)
     categories = sorted(_table(data, "categories", path).items())
-    labels = tuple(str(c.get("name", i)) for i, c in categories)
+    labels = class_names((c.get("name", str(i)) for i, c in categories), f"{path}: categories")
     classes = {i: n for n, (i, _) in enumerate(categories)}
     table = _table(data, "images", path)
     faults = Faults(skip_faults)
@@ -82,32 +86,53 @@ def open_coco(
     for i, record in _table(data, "annotations", path).items():
         with faults.gather():
             where = f"{path}: annotation {i}"
-            image = record.get("image_id")
-            if image not in table:
-                raise FalconetError(f"{where}: there is no image {image!r}; correct image_id")
-            if record.get("category_id") not in classes:
-                raise FalconetError(f"{where}: category {record.get('category_id')!r} is unknown; "
-                                    "correct it or add it to categories")
+            image, kind = record.get("image_id"), record.get("category_id")
+            if type(image) is not int or image not in table:
+                raise FalconetError(f"{where}: there is no image {shown(image)}; correct image_id")
+            if type(kind) is not int or kind not in classes:
+                raise FalconetError(f"{where}: category {shown(kind)} is unknown; correct it or "
+                                    "add it to categories")
             if image in sizes:
-                ignored = bool(record.get("iscrowd") or record.get("ignore"))
+                ignored = _flag(record, "iscrowd", where) | _flag(record, "ignore", where)
                 box = check_box(_corners(record.get("bbox"), where), sizes[image], where)
-                objects[image].append((box, classes[record["category_id"]], ignored))
+                objects[image].append((box, classes[kind], ignored))
     entries = [Entry.of(folder / table[i]["file_name"], table[i]["file_name"], size, objects[i])
                for i, size in sizes.items()]
     return Files(labels, tuple(entries), faults.close())
 
 
 def _load(path: Path) -> dict[str, Any]:
+    advice = "name a COCO file of annotations"
+    text = read_text(path, "coco", advice)
+    nodes = sum(map(text.count, ",[{"))
+    if nodes > _LIMITS.nodes:
+        raise FalconetError(f"{path}: there are more than {_LIMITS.nodes:,} values; split the set")
+
+    def whole(digits: str) -> int:
+        if len(digits) > _LIMITS.digits:
+            line = text.count("\n", 0, text.find(digits)) + 1
+            raise FalconetError(f"{path}:{line}: a number of {len(digits):,} digits, "
+                                f"{shown(digits)[1:-1]}; correct it")
+        return int(digits)
+
+    def record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            name = next(n for n in names if names.count(n) > 1)
+            raise FalconetError(f"{path}: {shown(name)} is there twice in the object of "
+                                f"{shown(found.get('id', names))}; remove one")
+        found.pop("segmentation", None)  # most of the file, and not used
+        return found
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FalconetError(f"{path}: no such file; name a COCO file of annotations") from None
+        data = json.loads(text, parse_int=whole, object_pairs_hook=record)
     except json.JSONDecodeError as e:
         raise FalconetError(f"{path}:{e.lineno}: malformed JSON ({e.msg}); correct it") from None
-    except UnicodeDecodeError:
-        raise FalconetError(f"{path}: not a text in UTF-8; save it as such") from None
+    except RecursionError:
+        raise FalconetError(f"{path}: nested too deeply; {advice}") from None
     if not isinstance(data, dict):
-        raise FalconetError(f"{path}: not a JSON object; name a COCO file of annotations")
+        raise FalconetError(f"{path}: not a JSON object; {advice}")
     return data
 
 
@@ -127,23 +152,35 @@ def _table(data: dict[str, Any], key: str, path: Path) -> dict[int, dict[str, An
     return table
 
 
+def _flag(record: dict[str, Any], key: str, where: str) -> bool:
+    value = record.get(key)
+    if value is not None and not (isinstance(value, (bool, int)) and value in (0, 1)):
+        raise FalconetError(f"{where}: {key} is {shown(value)}; write 0 or 1")
+    return bool(value)
+
+
 def _size(folder: Path, record: dict[str, Any], where: str) -> tuple[int, int]:
     name = record.get("file_name")
     if not isinstance(name, str) or not name:
-        raise FalconetError(f"{where}: file_name is missing; add it")
+        raise FalconetError(f"{where}: file_name is {shown(name)}; write the name of a picture")
     size = image_size(folder / name, where)
-    stated = record.get("width", size[0]), record.get("height", size[1])
-    if stated != size:
-        raise FalconetError(
-            f"{where}: width and height are {stated[0]} x {stated[1]}, but {folder / name} is of "
-            f"{size[0]} x {size[1]} pixels; correct them or replace the image")
+    for key, real in zip(("width", "height"), size):
+        stated = record.get(key, real)
+        if isinstance(stated, bool) or not isinstance(stated, (int, float)):
+            raise FalconetError(f"{where}: {key} is {shown(stated)}, which is no number; write "
+                                f"{real}")
+        if stated != real:
+            raise FalconetError(
+                f"{where}: {key} is {shown(stated)}, but {named(folder / name)} "
+                f"is of {size[0]} x {size[1]} pixels; correct it or replace the image")
     return size
 
 
 def _corners(box: Any, where: str) -> tuple[float, float, float, float]:
     if not isinstance(box, list) or len(box) != 4 or not all(
-            isinstance(v, (int, float)) and math.isfinite(v) for v in box):
+            type(v) in (int, float) and math.isfinite(v) for v in box):
         raise FalconetError(
-            f"{where}: bbox {box!r} is not a list of four numbers; write [x, y, width, height]")
+            f"{where}: bbox {shown(box)} is not a list of four numbers; write [x, y, width, "
+            "height]")
     x, y, w, h = box
     return x, y, x + w, y + h

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from falconet.isa import FalconetError
+from falconet_models.checked import STRICT, Part, Range
 from falconet_models.datasets import transforms
 from falconet_models.datasets.sample import Dataset, Sample
 from falconet_models.datasets.transforms import KEEP, PAD, Frame, Grey, Size
@@ -47,16 +49,17 @@ class Augment:
         Part of a box that must be left of it.
     """
 
-    mosaic: float = 0.5
-    mosaic_epochs: int | None = None
-    flip: float = 0.0
-    flip_vertical: float = 0.0
-    scale: tuple[float, float] = (0.75, 1.25)
-    translate: float = 0.1
-    hue: float = 0.015
-    saturation: float = 0.5
-    value: float = 0.4
-    keep: float = KEEP
+    mosaic: Part = 0.5
+    mosaic_epochs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    flip: Part = 0.0
+    flip_vertical: Part = 0.0
+    scale: Range = (0.75, 1.25)
+    translate: Part = 0.1
+    hue: Part = 0.015
+    saturation: Part = 0.5
+    value: Part = 0.4
+    keep: Part = KEEP
+    __pydantic_config__ = STRICT
 
 
 class Key(NamedTuple):

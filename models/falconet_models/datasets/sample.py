@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
 from falconet.runtime.photographs import opened, read_photograph, turned
+from falconet_models.texts import named
 
 __all__ = ["Dataset", "Entry", "Faults", "Files", "Found", "Sample", "check_box", "image_size"]
 
@@ -165,9 +167,9 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
     where:
         Who asks for the image: file and line, or id.
     """
-    if not path.exists():
-        raise FalconetError(
-            f"{where}: image {path} is missing; add it or take it out of the data set")
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FalconetError(f"{where}: image {named(path)} is missing; add it or take "
+                            "it out of the data set")
     try:
         with opened(path) as picture:
             width, height = picture.size

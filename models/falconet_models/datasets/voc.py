@@ -8,13 +8,16 @@ twenty of VOC, or those in ``labels.txt`` beside the three, one a line.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
+from typing import NoReturn
 from xml.parsers import expat
 
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
+from falconet.isa.limits import LIMITS
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
+from falconet_models.texts import class_names, decimal, lines_of, named, read_bytes
 
 __all__ = ["LABELS", "open_voc"]
 
@@ -27,8 +30,10 @@ LABELS = (
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
-Object = dict[str, tuple[str, int]]
-"""Text and line by path below ``object``; the empty path is the element itself."""
+_LIMITS = LIMITS["voc"]
+
+Object = dict[str, tuple[list[str], int]]
+"""Pieces of text, and line, by path below ``object``; the empty path is the element itself."""
 
 
 def open_voc(folder: str | Path, split: str, *, skip_faults: bool = False) -> Files:
@@ -50,36 +55,17 @@ def open_voc(folder: str | Path, split: str, *, skip_faults: bool = False) -> Fi
     labels = _labels(folder)
     names = folder / "ImageSets" / "Main" / f"{split}.txt"
     faults, entries = Faults(skip_faults), []
-    with _reading(names):
-        lines = names.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(names, "name another split"):
         with faults.gather():
             entries.append(_entry(folder, line.split()[0], f"{names}:{number}", labels, faults))
     return Files(labels, tuple(entries), faults.close())
-
-
-@contextmanager
-def _reading(path: Path, where: str = "") -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise FalconetError(
-            f"{where or 'VOC folder'}: {path} is missing; add it or name another split") from None
-    except UnicodeDecodeError:
-        raise FalconetError(f"{path}: not a text in UTF-8; save it as such") from None
 
 
 def _labels(folder: Path) -> tuple[str, ...]:
     path = folder / "labels.txt"
     if not path.is_file():
         return LABELS
-    with _reading(path):
-        labels = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
-    if not labels or len(set(labels)) < len(labels):
-        raise FalconetError(f"{path}: it must hold a name a line, each of them once; correct it")
-    return labels
+    return class_names((name for _, name in lines_of(path, "correct it")), str(path))
 
 
 def _entry(
@@ -88,7 +74,7 @@ def _entry(
     path = folder / "Annotations" / f"{name}.xml"
     head, objects = _parse(path, where)
     images = [folder / "JPEGImages" / f"{name}{suffix}" for suffix in _SUFFIXES]
-    image = next(filter(Path.is_file, images), images[0])
+    image = next(filter(os.path.isfile, images), images[0])
     size = image_size(image, where)
     _check_size(path, head, size)
     kept = []
@@ -100,49 +86,68 @@ def _entry(
 
 def _parse(path: Path, where: str) -> tuple[Object, list[Object]]:
     """The elements of an annotation but its objects; its objects."""
+    if not os.path.exists(path):
+        raise FalconetError(f"{where}: {named(path)} is missing; add it or name another "
+                            "split")
     parser = expat.ParserCreate()
     head: Object = {}
     objects: list[Object] = []
     tags: list[str] = []
+    nodes = 0
 
     def place() -> tuple[Object, str]:
         if tags[1:2] == ["object"]:
             return objects[-1], "/".join(tags[2:])
         return head, "/".join(tags[1:])
 
+    def fault(why: str) -> NoReturn:
+        raise FalconetError(f"{path}:{parser.CurrentLineNumber}: {why}")
+
     def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal nodes
+        nodes += 1
+        if len(tags) == _LIMITS.depth:
+            fault(f"nested deeper than {_LIMITS.depth}; make it flat")
+        if nodes > _LIMITS.nodes:
+            fault(f"there are more than {_LIMITS.nodes:,} elements; make it shorter")
         tags.append(tag)
         if tags[1:] == ["object"]:
             objects.append({})
         found, key = place()
-        found.setdefault(key, ("", parser.CurrentLineNumber))
+        found.setdefault(key, ([], parser.CurrentLineNumber))
 
     def text(part: str) -> None:
         found, key = place()
-        found[key] = found[key][0] + part, found[key][1]
+        found[key][0].append(part)
+
+    def document_type(*_: object) -> None:
+        fault("a document type (DOCTYPE) has no use here; remove it")
 
     parser.StartElementHandler, parser.CharacterDataHandler = start, text
     parser.EndElementHandler = lambda tag: tags.pop()
+    parser.StartDoctypeDeclHandler = document_type
     try:
-        with _reading(path, where):
-            parser.Parse(path.read_bytes(), True)
+        parser.Parse(read_bytes(path, "voc", "correct it"), True)
     except expat.ExpatError as e:
         raise FalconetError(
             f"{path}:{e.lineno}: malformed XML ({expat.errors.messages[e.code]}); correct it"
         ) from None
+    except (ValueError, LookupError):
+        raise FalconetError(f"{path}: in an encoding that is not known; save it in UTF-8"
+                            ) from None
     return head, objects
 
 
 def _number(path: Path, found: Object, key: str) -> float:
     if key not in found:
         raise FalconetError(f"{path}:{found[''][1]}: {key} is missing; add it")
-    text, line = found[key]
+    text, line = "".join(found[key][0]).strip(), found[key][1]
     try:
-        value = float(text)
+        value = decimal(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise FalconetError(f"{path}:{line}: {key} '{text.strip()}' is not a number; correct it")
+        raise FalconetError(f"{path}:{line}: {key} {shown(text)} is not a number; correct it")
     return value
 
 
@@ -159,12 +164,12 @@ def _check_size(path: Path, head: Object, size: tuple[int, int]) -> None:
 def _object(
     path: Path, found: Object, size: tuple[int, int], labels: tuple[str, ...],
 ) -> tuple[tuple[float, float, float, float], int, bool]:
-    name, line = found.get("name", ("", found[""][1]))
-    name = name.strip()
+    parts, line = found.get("name", ([], found[""][1]))
+    name = "".join(parts).strip()
     if name not in labels:
         raise FalconetError(
-            f"{path}:{line}: class '{name}' is unknown; {near(name, labels)}correct it, or list "
-            "all classes in labels.txt, one a line")
+            f"{path}:{line}: class {shown(name)} is unknown; {near(name, labels)}correct it, or "
+            "list all classes in labels.txt, one a line")
     x1, y1, x2, y2 = (_number(path, found, f"bndbox/{c}") for c in _CORNERS)
     box = check_box((x1 - 1, y1 - 1, x2, y2), size, f"{path}:{found['bndbox'][1]}")
     difficult = "difficult" in found and _number(path, found, "difficult") != 0

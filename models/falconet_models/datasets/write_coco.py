@@ -58,6 +58,9 @@ def write_coco(
         for i in bar.track(range(len(dataset)), description=f"write {folder / split}"):
             sample = dataset.load(i)
             name = Path(sample.name).with_suffix(".png").as_posix()
+            if name.startswith("/") or ".." in name.split("/"):
+                raise FalconetError(f"image '{sample.name}' would be written outside {folder}; "
+                                    "rename it")
             if name in names:
                 raise FalconetError(f"image '{sample.name}' is there twice; rename one of them")
             names.add(name)

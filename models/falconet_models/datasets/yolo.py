@@ -8,13 +8,15 @@ size. An image without such a file has no object.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
 from falconet_models.datasets.sample import Entry, Faults, Files, check_box, image_size
+from falconet_models.texts import class_names, decimal, lines_of, named
+from falconet_models.yaml12 import read_yaml
 
 __all__ = ["SUFFIXES", "description_file", "open_yolo"]
 
@@ -55,17 +57,7 @@ def open_yolo(description: str | Path, split: str, *, skip_faults: bool = False)
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FalconetError(f"{path}: no such file; name the data.yaml of a data set") from None
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise FalconetError(
-            f"{path}{line}: malformed YAML ({getattr(e, 'problem', e)}); correct it") from None
-    except UnicodeDecodeError:
-        raise FalconetError(f"{path}: not a text in UTF-8; save it as such") from None
+    data = read_yaml(path, "name the data.yaml of a data set")
     if not isinstance(data, dict):
         raise FalconetError(f"{path}: not a description of a data set; write names, train and val")
     return data
@@ -74,30 +66,36 @@ def _load(path: Path) -> dict[str, Any]:
 def _labels(data: dict[str, Any], path: Path) -> tuple[str, ...]:
     names = data.get("names")
     if isinstance(names, dict):
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        if set(names) != set(range(len(names))):
             raise FalconetError(
                 f"{path}: names are not numbered from 0 to {len(names) - 1}; renumber them")
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise FalconetError(f"{path}: names is missing; list the names of the classes")
-    if data.get("nc", len(names)) != len(names):
-        raise FalconetError(
-            f"{path}: nc is {data['nc']}, but there are {len(names)} names; correct one of them")
-    return tuple(map(str, names))
+    count = data.get("nc", len(names))
+    if type(count) is not int or count != len(names):
+        raise FalconetError(f"{path}: nc is {shown(count)}, but there are {len(names)} names; "
+                            "correct one of them")
+    return class_names(names, f"{path}: names")
 
 
 def _place(part: Any, data: dict[str, Any], path: Path, split: str) -> Path:
     """Where a split is: below ``path`` of the description, or below its folder."""
     if not isinstance(part, str) or not part:
-        raise FalconetError(f"{path}: {split} is {part!r}, not a path; name a folder of images")
-    root = path.parent / str(data.get("path") or ".")
+        raise FalconetError(f"{path}: {split} is {shown(part)}, not a path; name a folder of "
+                            "images")
+    base = data.get("path") or "."
+    if not isinstance(base, str):
+        raise FalconetError(f"{path}: path is {shown(base)}, not a path; name the set's folder")
+    root = path.parent / base
     places = [root / part, path.parent / part]
     if part.startswith("../"):  # one tool writes a path from a folder that it does not ship
         places.append(path.parent / part[3:])
     for place in places:
-        if place.exists():
+        if os.path.exists(place):
             return place
-    raise FalconetError(f"{path}: {split} names {places[0]}, which is missing; correct the path")
+    raise FalconetError(f"{path}: {split} names {named(places[0])}, which is missing; "
+                        "correct the path")
 
 
 def _images(data: dict[str, Any], path: Path, split: str) -> list[tuple[Path, str]]:
@@ -114,12 +112,8 @@ def _images(data: dict[str, Any], path: Path, split: str) -> list[tuple[Path, st
             found += [(p, str(place)) for p in sorted(place.rglob("*"))
                       if p.suffix.lower() in SUFFIXES]
             continue
-        for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
-            if line.strip():
-                image = Path(line.strip())
-                if not image.is_absolute():
-                    image = place.parent / image
-                found.append((image, f"{place}:{number}"))
+        for number, line in lines_of(place, "name a folder of images, or a list of them"):
+            found.append((place.parent / line, f"{place}:{number}"))
     if not found:
         raise FalconetError(f"{path}: there is no image in {split}; correct the path")
     return found
@@ -139,14 +133,10 @@ def _entry(image: Path, where: str, classes: int, faults: Faults) -> Entry:
     size = image_size(image, where)
     path = _label_file(image)
     objects = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    except UnicodeDecodeError:
-        raise FalconetError(f"{path}: not a text in UTF-8; save it as such") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            with faults.gather():
-                objects.append(_object(line, size, classes, f"{path}:{number}"))
+    lines = lines_of(path, "correct or remove it") if os.path.exists(path) else []
+    for number, line in lines:
+        with faults.gather():
+            objects.append(_object(line, size, classes, f"{path}:{number}"))
     return Entry.of(image, image.name, size, objects)
 
 
@@ -154,17 +144,17 @@ def _object(
     line: str, size: tuple[int, int], classes: int, where: str,
 ) -> tuple[tuple[float, float, float, float], int, bool]:
     try:
-        kind, x, y, w, h = map(float, line.split())
+        kind, x, y, w, h = map(decimal, line.split())
     except ValueError:
         kind = x = y = w = h = math.nan
     if not all(map(math.isfinite, (kind, x, y, w, h))) or kind != int(kind):
-        raise FalconetError(f"{where}: '{line.strip()[:60]}' is not class, x, y, width, height; "
+        raise FalconetError(f"{where}: {shown(line)} is not class, x, y, width, height; "
                             "write five numbers")
     if not 0 <= kind < classes:
-        raise FalconetError(f"{where}: class {int(kind)} is unknown, there are {classes}; correct "
-                            "it or add a name")
+        raise FalconetError(f"{where}: class {kind:.15g} is unknown, there are {classes}; "
+                            "correct it or add a name")
     if max(x, y, w, h) > 2:
-        raise FalconetError(f"{where}: '{line.strip()[:60]}' is in pixels; divide by the image's "
+        raise FalconetError(f"{where}: {shown(line)} is in pixels; divide by the image's "
                             f"size, {size[0]} x {size[1]}")
     box = ((x - w / 2) * size[0], (y - h / 2) * size[1],
            (x + w / 2) * size[0], (y + h / 2) * size[1])

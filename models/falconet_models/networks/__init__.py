@@ -2,5 +2,7 @@
 
 import warnings
 
-# Brevitas says so whenever it is imported; nothing here uses it.
-warnings.filterwarnings("ignore", "fast_hadamard_transform", UserWarning)
+with warnings.catch_warnings():  # what Brevitas says of itself whenever it is imported
+    warnings.filterwarnings("ignore", "fast_hadamard_transform package not found", UserWarning)
+    warnings.filterwarnings("ignore", "brevitas.fx is deprecated", DeprecationWarning)
+    import brevitas.graph.equalize  # noqa: F401

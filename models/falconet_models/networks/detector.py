@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from falconet.isa import FalconetError, near
+from falconet_models.checked import STRICT, Finite, Part, Side, checked
 from falconet_models.networks.heads import (
     ANCHORED,
     BoxCode,
@@ -24,6 +26,11 @@ from falconet_models.networks.layers import Add, Input, Style, Unit, Upsample
 from falconet_models.networks.mobilenet import Backbone, BackboneConfig, Separable, input_step
 
 __all__ = ["PRESETS", "Detector", "DetectorConfig", "preset"]
+
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Anchors = Annotated[tuple[Positive, ...], Field(min_length=1, max_length=16)]
+Strides = Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...],
+                    Field(min_length=1, max_length=8)]
 
 
 @dataclass(frozen=True)
@@ -62,32 +69,34 @@ class DetectorConfig:
         Pixel value around a letterboxed photograph, to be the data's too.
     """
 
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], Field(max_length=10_000)]
     name: str = "detector"
-    size: tuple[int, int] = (320, 320)
+    size: Side = (320, 320)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    features: tuple[int, ...] = (16, 32)
-    levels: tuple[int, ...] = (16, 32)
-    neck: int = 0
-    extra: int = 128
-    depth: int = 0
+    features: Strides = (16, 32)
+    levels: Strides = (16, 32)
+    neck: Annotated[int, Field(ge=0, le=2048)] = 0
+    extra: Annotated[int, Field(ge=2, le=2048)] = 128
+    depth: Annotated[int, Field(ge=0, le=16)] = 0
     box: str = "distance"
     function: str = "exp"
-    variances: tuple[float, float] = (0.1, 0.2)
+    variances: tuple[Positive, Positive] = (0.1, 0.2)
     objectness: bool = False
-    scales: tuple[float, ...] = (3.0, 4.2)
-    ratios: tuple[float, ...] = (1.0, 0.5, 2.0)
-    offset: float = 0.5
-    mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
-    std: tuple[float, float, float] = (64.0, 64.0, 64.0)
-    pad: int = 114
+    scales: Anchors = (3.0, 4.2)
+    ratios: Anchors = (1.0, 0.5, 2.0)
+    offset: Part = 0.5
+    mean: tuple[Finite, Finite, Finite] = (128.0, 128.0, 128.0)
+    std: tuple[Positive, Positive, Positive] = (64.0, 64.0, 64.0)
+    pad: Annotated[int, Field(ge=0, le=255)] = 114
     clip: bool = True
-    nms: str = "greedy"
-    maximum: int | None = None
-    score_threshold: float = 0.5
-    nms_threshold: float = 0.45
+    nms: Literal["greedy", "soft_linear", "soft_gaussian", "diou"] = "greedy"
+    maximum: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    score_threshold: Part = 0.5
+    nms_threshold: Part = 0.45
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
+        BoxCode(self.box, self.variances, self.function)
         last = max(self.features, default=0)
         beyond = [s for s in self.levels if s > last]
         if set(self.levels) - set(beyond) - set(self.features) or not self.levels:
@@ -121,22 +130,9 @@ class DetectorConfig:
         return found
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DetectorConfig:
-        """Inverse of :meth:`to_dict`; an unknown field is refused."""
-        values = dict(values)
-        backbone = values.get("backbone", {})
-        if not isinstance(backbone, Mapping):
-            raise FalconetError(f"backbone: {backbone!r} is not an object; write family, width "
-                                "and so on each with its value")
-        for kind, given, where in ((cls, values, ""), (BackboneConfig, backbone, "backbone.")):
-            known = [f.name for f in dataclasses.fields(kind)]
-            for key in given:
-                if key not in known:
-                    raise FalconetError(f"{where}{key}: no such field; {near(key, known)}there "
-                                        f"are {', '.join(known)}")
-        fresh = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        fresh["backbone"] = BackboneConfig(**backbone)
-        return cls(**fresh)
+    def from_dict(cls, values: Mapping[str, Any], where: str = "") -> DetectorConfig:
+        """Inverse of :meth:`to_dict`; refused are unknown fields and values out of bounds."""
+        return checked(cls, values, where)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,6 +68,28 @@ def _rename(graph: onnx.GraphProto) -> None:
         value.name = names.get(value.name, value.name)
 
 
+_DIVERGED = "training has diverged; lower 'rate' and 'quantise.rate' and train again"
+
+
+@contextmanager
+def _values_checked(network: nn.Module) -> Iterator[None]:
+    """Refuse what a training that diverged leaves: values that no integers stand for."""
+    largest, where = 0.0, ""
+    for name, tensor in network.named_parameters():
+        most = float(tensor.detach().abs().max())
+        if not math.isfinite(most):
+            raise FalconetError(f"'{name}' of the network has values that are not finite: "
+                                f"{_DIVERGED}")
+        largest, where = max((largest, where), (most, name))
+    try:
+        yield
+    except RuntimeError as e:
+        if "QuantTensor not valid" not in str(e):
+            raise
+        raise FalconetError("the network has a bias of more steps than float32 can count (its "
+                            f"largest value is {largest:.3g}, in '{where}'): {_DIVERGED}") from None
+
+
 def export(
     network: Detector | Classifier, path: str | Path | None = None, *,
     labels: Sequence[str] = (), **meta: Any,
@@ -84,7 +108,8 @@ def export(
     Raises
     ------
     FalconetError
-        for a float network, for labels that do not fit, and for a path that cannot be written.
+        for a float network, for what a training that diverged leaves, for labels that do not
+        fit, and for a path that cannot be written.
     """
     if network.style != "quantised":
         raise FalconetError("only a quantised network is exported; quantise it first")
@@ -104,7 +129,7 @@ def export(
         meta = {"model": config.backbone.family, "preprocess": network.preprocess(),
                 "postprocess": {"kind": "classification", "output": "logits",
                                 "labels": list(labels)}, **meta}
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, _values_checked(network):
         file = Path(folder, "network.onnx")
         export_onnx_qcdq(
             _Outputs(network), args=torch.zeros(1, 3, *config.size), export_path=str(file),

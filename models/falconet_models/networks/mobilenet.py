@@ -7,12 +7,14 @@ al., 2019 (tables 1 and 2). ``width`` multiplies channels, rounded to multiples 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from falconet.isa import FalconetError, near
+from falconet_models.checked import STRICT
 from falconet_models.networks.layers import (
     Act,
     Add,
@@ -46,9 +48,10 @@ class BackboneConfig:
     """
 
     family: str = "mobilenetv2"
-    width: float = 1.0
-    repeats: int = 5
+    width: Annotated[float, Field(gt=0, le=8)] = 1.0
+    repeats: Annotated[int, Field(ge=0, le=64)] = 5
     squeeze: bool = True
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:

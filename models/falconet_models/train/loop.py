@@ -296,9 +296,8 @@ class Trainer:
         task = bar.add_task(f"{phase.name} {phase.epoch + 1}/{phase.epochs}", total=steps,
                             completed=phase.done, said="")
         for batch in self.batches:
-            rate = self._rate(phase, steps)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = self._rate(phase, steps)
             terms = self._step(batch.to(self.device), model, student, criterion, optimiser,
                                teacher)
             ema.update_parameters(student.detector)
@@ -316,7 +315,8 @@ class Trainer:
         count = phase.done
         means = {k: float(shared(torch.tensor(v / count))) for k, v in phase.sums.items()}
         epoch, phase.epoch, phase.done, phase.sums = phase.epoch, phase.epoch + 1, 0, {}
-        row = {"lr": rate, **means}
+        # the last batch's, which a process before this one may have seen
+        row = {"lr": optimiser.param_groups[0]["lr"], **means}
         last = phase.epoch == phase.epochs
         if last or phase.name == "quantised" or phase.epoch % recipe.judge_every == 0:
             self._judge(phase, ema.module, row, epoch, began)
@@ -326,6 +326,8 @@ class Trainer:
             self.diary.say(f"no better for {recipe.patience} epochs: the {phase.name} phase ends")
             phase.ended = True
         keep.save()
+        if self._stop:  # asked while it was judged
+            raise KeyboardInterrupt
 
     def _rate(self, phase: _Phase, steps: int) -> float:
         """Warm-up, then half a cosine to ``final`` (Loshchilov and Hutter, 2017)."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from falconet.isa import FalconetError, near
+from falconet_models.checked import STRICT, Finite, Part, Range, Weight, checked
 from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
 from falconet_models.files import store
 from falconet_models.losses import BOX_LOSSES
 from falconet_models.networks.detector import DetectorConfig, preset
+from falconet_models.yaml12 import dump_yaml, read_yaml
 
 __all__ = ["Assign", "BoxTerm", "ClassTerm", "Distil", "Quantise", "Recipe", "builtin", "choose"]
 
 _FOLDER = Path(__file__).parent / "recipes"
 _SMALL = 160
-_STRICT = ConfigDict(extra="forbid")
+
+Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
+Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Assign:
     """Which predictions learn which object (:mod:`falconet_models.assign`); ``options`` are its."""
 
     kind: Literal["simota", "atss", "iou"] = "simota"
-    options: dict[str, float] = field(default_factory=dict)
-    __pydantic_config__ = _STRICT
+    options: dict[str, Finite] = field(default_factory=dict)
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class ClassTerm:
     """
 
     kind: Literal["focal", "binary", "balanced_binary", "cross_entropy", "hinge"] = "focal"
-    weight: float = 1.0
-    smoothing: float = 0.0
+    weight: Weight = 1.0
+    smoothing: Part = 0.0
     quality: bool = False
     balanced: bool = False
-    options: dict[str, float | None] = field(default_factory=dict)
-    __pydantic_config__ = _STRICT
+    options: dict[str, Finite | None] = field(default_factory=dict)
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,9 @@ class BoxTerm:
     """The loss of boxes: ``kind`` of ``BOX_LOSSES``, and ``options`` of its formula."""
 
     kind: str = "ciou"
-    weight: float = 2.0
-    options: dict[str, float] = field(default_factory=dict)
-    __pydantic_config__ = _STRICT
+    weight: Weight = 2.0
+    options: dict[str, Finite] = field(default_factory=dict)
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,11 @@ class Distil:
     """
 
     teacher: str = ""
-    temperature: float = 2.0
-    soft: float = 1.0
-    features: float = 0.0
-    attention: float = 0.0
-    __pydantic_config__ = _STRICT
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    soft: Weight = 1.0
+    features: Weight = 0.0
+    attention: Weight = 0.0
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,11 @@ class Quantise:
         already (:class:`Distil`).
     """
 
-    epochs: int = 10
-    rate: float = 1e-4
-    images: int = 256
-    teach: float = 0.0
-    __pydantic_config__ = _STRICT
+    epochs: Epochs = 10
+    rate: Rate = 1e-4
+    images: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    teach: Weight = 0.0
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -140,41 +142,31 @@ class Recipe:
     network: str = "digits"
     fields: dict[str, Any] = field(default_factory=dict)
     start: str = ""
-    seed: int = 0
-    epochs: int = 60
-    batch: int = 32
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    epochs: Epochs = 60
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 32
     optimiser: Literal["adamw", "sgd"] = "adamw"
-    rate: float = 4e-3
-    final: float = 0.02
-    warmup: float = 1.0
-    decay: float = 0.02
-    clip: float = 10.0
-    ema: float = 0.998
-    patience: int = 0
-    judge_every: int = 1
-    scales: tuple[float, float] = (1.0, 1.0)
-    workers: int = 1
-    threads: int = 0
+    rate: Rate = 4e-3
+    final: Part = 0.02
+    warmup: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    decay: Part = 0.02
+    clip: Weight = 10.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    patience: Epochs = 0
+    judge_every: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    scales: Range = (1.0, 1.0)
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     assign: Assign = field(default_factory=Assign)
     classes: ClassTerm = field(default_factory=ClassTerm)
     boxes: BoxTerm = field(default_factory=BoxTerm)
-    objects: float = 1.0
+    objects: Weight = 1.0
     distil: Distil = field(default_factory=Distil)
     augment: Augment = field(default_factory=Augment)
     quantise: Quantise = field(default_factory=Quantise)
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
-        for name, value, low in (
-            ("epochs", self.epochs, 0), ("batch", self.batch, 1), ("rate", self.rate, 0),
-            ("judge_every", self.judge_every, 1), ("workers", self.workers, 0),
-            ("quantise.epochs", self.quantise.epochs, 0),
-            ("quantise.images", self.quantise.images, 1),
-        ):
-            if value < low:
-                raise FalconetError(f"{name}: {value} is too little; give {low} or more")
-        if not 0 <= self.ema < 1:
-            raise FalconetError(f"ema: {self.ema} is no decay; give 0 or more, and less than 1")
         if self.boxes.kind not in BOX_LOSSES:
             raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; "
                                 f"{near(self.boxes.kind, BOX_LOSSES)}choose one of: "
@@ -184,11 +176,12 @@ class Recipe:
         """The network's, for these classes."""
         base = preset(self.network, labels=labels).to_dict()
         fields = dict(self.fields)
-        backbone = {**base["backbone"], **fields.pop("backbone", {})}
-        try:
-            return DetectorConfig.from_dict({**base, **fields, "backbone": backbone})
-        except TypeError as e:
-            raise FalconetError(f"fields: {e}; mend it") from None
+        if "labels" in fields:
+            raise FalconetError("fields.labels: the data set names the classes; leave it out")
+        backbone = fields.pop("backbone", {})
+        if isinstance(backbone, dict):
+            backbone = {**base["backbone"], **backbone}
+        return DetectorConfig.from_dict({**base, **fields, "backbone": backbone}, "fields")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in YAML."""
@@ -202,22 +195,17 @@ class Recipe:
         Raises
         ------
         FalconetError
-            naming the field that is unknown or of the wrong kind.
+            naming the field that is unknown, of the wrong kind or out of bounds, those of the
+            network too.
         """
         if not isinstance(values, dict):
             raise FalconetError(f"{where}: not a list of 'name: value'; write one a line")
+        recipe = checked(cls, values, where)
         try:
-            return TypeAdapter(cls).validate_python(values)
-        except ValidationError as e:
-            first = e.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            known = [f.name for f in dataclasses.fields(cls)]
-            said = (f"no such field; {near(name, known)}at the top there are {', '.join(known)}"
-                    if first["type"] == "unexpected_keyword_argument"
-                    else f"{first['input']!r}: {first['msg'].lower()}")
-            raise FalconetError(f"{where}: {name}: {said}") from None
+            recipe.config(("any",))
         except FalconetError as e:
             raise FalconetError(f"{where}: {e}") from None
+        return recipe
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
@@ -225,22 +213,14 @@ class Recipe:
         file = Path(path)
         if not file.exists() and str(path) in builtin():
             file = _FOLDER / f"{path}.yaml"
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except yaml.YAMLError as e:
-            at = getattr(e, "problem_mark", None)
-            line = f" at line {at.line + 1}" if at else ""
-            raise FalconetError(f"{file}: not YAML{line}; mend it") from None
-        except UnicodeDecodeError:
-            raise FalconetError(f"{file}: not a text; give a recipe in YAML") from None
-        except OSError as e:
-            raise FalconetError(f"{path}: {e.strerror}; {near(path, builtin())}give a YAML file, "
-                                f"or one of the recipes {', '.join(builtin())}") from None
-        return cls.from_dict(values or {}, str(path))
+        meant = "" if file.exists() else near(path, builtin())
+        values = read_yaml(file, f"{meant}give a YAML file, or one of the recipes "
+                                 f"{', '.join(builtin())}")
+        return cls.from_dict({} if values is None else values, str(path))
 
     def save(self, path: Path) -> None:
         """As YAML, every field."""
-        store(path, yaml.safe_dump(self.to_dict(), sort_keys=False).encode())
+        store(path, dump_yaml(self.to_dict()).encode())
 
 
 def builtin() -> list[str]:

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from falconet.commands.console import results, working
+from falconet.commands.console import print_json, results, status, working
 from falconet.commands.files import keep_inputs, written
 from falconet.commands.sources import DEFAULT_PRESET, Post, compiled, quantised_of
 from falconet.isa import FalconetError, output_folder, preset
 
 __all__ = ["register"]
+
+_WORST = 8
 
 Heads = Annotated[
     Path | None, typer.Option(help="JSON file that describes a detector's heads, in place of the "
@@ -41,15 +43,20 @@ def quantize(
     colour: Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")] = None,
     fit: Annotated[str | None, typer.Option(help="letterbox, crop or stretch.")] = None,
     heads: Heads = None,
+    keep_outliers: Annotated[bool, typer.Option(
+        "--keep-outliers", help="Calibrate on photographs unlike all others too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Quantise a float network to int8, calibrated on photographs.
 
     Pre-processing is the model's own; the options replace parts of it. A detector ends at its
-    heads: what makes boxes of them is cut off.
+    heads: what makes boxes of them is cut off. The tensors that lost most are listed, with the
+    worst first; what is hardly what it was is warned of.
 
     Example: falconet quantize float.onnx --calibration photos --output int8.onnx
     """
     from falconet_models.data import calibration_images
+    from falconet_models.fidelity import Report
     from falconet_models.metadata import get_meta
     from falconet_models.quantize import quantize as quantize_model
     from falconet_models.quantize import read_folder
@@ -66,13 +73,35 @@ def quantize(
     )
     given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
              "fit": fit}
+    reports: list[Report] = []
     with written(target) as part, working(
             f"quantise {model} on {len(photographs)} images") as step:
         made = quantize_model(source, photographs, part, method=method,
                               preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              keep_outliers=keep_outliers, report=reports.append,
                               progress=lambda stage, share: step.share(share))
-    results.print(f"{target}: {target.stat().st_size:,} bytes; input: "
-                  f"{_preprocessing(get_meta(made)['preprocess'])}")
+    (report,) = reports
+    used = get_meta(made)["preprocess"]
+    if as_json:
+        print_json({"file": str(target), "bytes": target.stat().st_size, "preprocess": used,
+                    **report.to_json()})
+    else:
+        _show(report)
+        results.print(f"{target}: {target.stat().st_size:,} bytes; input: {_preprocessing(used)}")
+    for sentence in report.warnings():
+        status.print(f"warning: {sentence}", markup=False)
+
+
+def _show(report: Any) -> None:
+    """The tensors that lost most (:class:`falconet_models.fidelity.Report`)."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in ("worst tensors", "dB", "levels of 256", "range"):
+        table.add_column(name, justify="left" if name in ("worst tensors", "range") else "right")
+    for t in report.worst(_WORST):
+        table.add_row(t.tensor, f"{t.snr_db:.1f}", str(t.levels), f"{t.low:.4g} to {t.high:.4g}")
+    results.print(table)
 
 
 def _preprocessing(used: Mapping[str, Any]) -> str:

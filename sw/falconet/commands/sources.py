@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import math
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,8 @@ import falconet.isa
 from falconet.commands.console import working
 from falconet.commands.files import written
 from falconet.isa import Arch, FalconetError, Program, build_folder, made, preset
+from falconet.isa.errors import shown
+from falconet.isa.limits import LIMITS
 from falconet.runtime.photographs import read_photograph
 
 __all__ = [
@@ -217,24 +222,44 @@ def network_input(program: Program, image: NDArray[np.uint8]) -> NetworkInput:
 
 
 def inputs_of(program: Program, source: str) -> dict[str, Int8]:
-    """Stored input tensors from an .npz file, or a photograph."""
+    """Stored input tensors from an .npz file, or a photograph; the file's other arrays are left."""
     if Path(source).suffix != ".npz":
         return dict(network_input(program, image_of(source)).as_dict())
+    wanted = {t["name"]: tuple(t["shape"]) for t in program.header["inputs"]}
+    most = LIMITS["npz"]
     try:
-        with np.load(source) as archive:
-            given = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as e:
-        reason = getattr(e, "strerror", None) or e
-        raise FalconetError(f"{source}: not a readable .npz file ({reason})") from None
-    tensors = {}
-    for t in program.header["inputs"]:
-        name, shape = t["name"], tuple(t["shape"])
-        if name not in given:
-            raise FalconetError(f"{source}: input '{name}' is missing; store it as int8 "
+        with zipfile.ZipFile(source) as archive:
+            members = archive.infolist()
+            if len(members) > most.nodes or sum(m.file_size for m in members) > most.unpacked:
+                raise FalconetError(f"it unpacks to more than {most.nodes:,} arrays or "
+                                    f"{most.unpacked:,} bytes; store the inputs alone")
+            return {name: _array(archive, name, shape) for name, shape in wanted.items()}
+    except FalconetError as e:
+        raise FalconetError(f"{source}: {e}") from None
+    except Exception as e:  # of a damaged archive or header anything
+        reason = getattr(e, "strerror", None) or shown(str(e) or type(e).__name__)[1:-1]
+        raise FalconetError(f"{source}: not a readable .npz file ({reason}); write it with "
+                            "numpy.savez") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> Int8:
+    """One array of an .npz file, whose header is looked at before room is made for it."""
+    if f"{name}.npy" not in archive.namelist():
+        raise FalconetError(f"input '{name}' is missing; store it as int8 {list(shape)}")
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
+                else np.lib.format.read_array_header_2_0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it
+            given, columns_first, dtype = read(file)
+        if dtype != np.int8 or given != shape:
+            raise FalconetError(f"input '{name}' is {dtype} {shown(list(given))}; store it as int8 "
                                 f"{list(shape)}")
-        value = given[name]
-        if value.dtype != np.int8 or value.shape != shape:
-            raise FalconetError(f"{source}: input '{name}' is {value.dtype} {list(value.shape)}; "
-                                f"store it as int8 {list(shape)}")
-        tensors[name] = value
-    return tensors
+        count = math.prod(shape)
+        data = file.read(count + 1)  # the checksum is looked at where the array ends
+        if len(data) != count:
+            raise FalconetError(f"input '{name}' has other than {count:,} bytes; write it with "
+                                "numpy.savez")
+    value = np.frombuffer(data, np.int8).reshape(shape, order="F" if columns_first else "C")
+    return np.array(value, order="C")

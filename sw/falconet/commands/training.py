@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from falconet.isa import FalconetError, Program, output_folder, preset
 __all__ = ["Judged", "register"]
 
 ONNX = "model.onnx"
+_SPLIT = "test"
 _ROOM = 100  # boxes of an image that a detector is judged by
 
 
@@ -65,16 +67,18 @@ def train(
     import dataclasses
 
     from falconet_models.datasets import open_dataset
-    from falconet_models.train.loop import Trainer, together
-    from falconet_models.train.recipe import Recipe, choose
 
     if config and quick:
         raise FalconetError("--quick and --config both choose a recipe; leave one of them out")
+    learned, judged = open_dataset(dataset, "train"), open_dataset(dataset, val)
+    if learned.labels != judged.labels:
+        raise FalconetError(f"{dataset}: the splits train and {val} have other classes; make them "
+                            "the same")
+    # What takes seconds to import comes after what is refused at once.
+    from falconet_models.train.loop import Trainer, together
+    from falconet_models.train.recipe import Recipe, choose
+
     with together() as (rank, world):
-        learned, judged = open_dataset(dataset, "train"), open_dataset(dataset, val)
-        if learned.labels != judged.labels:
-            raise FalconetError(f"{dataset}: the splits train and {val} have other classes; make "
-                                "them the same")
         name = config or choose(learned, quick=quick)
         recipe = Recipe.load(name)
         if teacher is not None:
@@ -100,10 +104,22 @@ def train(
             results.print(f"{phase:<10} mAP@0.5 {made[phase]['map50']:.4f}  mAP@0.5:0.95 "
                           f"{made[phase]['map50_95']:.4f}  (split {val})")
     results.print(f"{made['seconds'] / 60:.1f} min; network: {out / ONNX}")
-    results.print(f"next: falconet eval {out} --data {dataset} --device golden")
+    results.print(f"next: {shlex.join(_next(out, dataset, val))}")
     note = {"data": dataset if dataset == "digits" else os.path.abspath(dataset), "val": val}
     with written(out / "data.json") as part:
         part.write_text(json.dumps(note) + "\n", encoding="utf-8")
+
+
+def _next(out: Path, dataset: str, val: str) -> list[str]:
+    """The command that judges the run; on the split ``val`` if there is none for tests."""
+    from falconet_models.datasets import open_dataset
+
+    command = ["falconet", "eval", str(out), "--data", dataset, "--device", "golden"]
+    try:
+        open_dataset(dataset, _SPLIT)
+    except FalconetError:
+        return [*command, "--split", val]
+    return command
 
 
 def _export(source: Path, target: Path, **meta: Any) -> None:
@@ -263,8 +279,10 @@ def evaluate(
     model: Annotated[Path, typer.Argument(
         help="Folder of a run, a checkpoint, a QDQ ONNX file, a program, or 'digits'.")],
     data: Annotated[str | None, typer.Option(help="Data set (default: that of the run).")] = None,
-    split: Split = "test",
-    device: Annotated[Judged, typer.Option(help="Which form of the network.")] = Judged.fakequant,
+    split: Split = _SPLIT,
+    device: Annotated[Judged | None, typer.Option(
+        help="Which form of the network (default: fakequant for a run or a checkpoint, else "
+             "golden).")] = None,
     machine: Annotated[str, typer.Option("-p", "--preset", help="The machine.")] = DEFAULT_PRESET,
     images: Annotated[int | None, typer.Option(min=1, help="Only so many.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", file_okay=False,
@@ -278,7 +296,12 @@ def evaluate(
     from falconet_models.datasets import open_dataset
     from falconet_models.judge.metrics import measure
     from falconet_models.judge.report import write_report
+    from falconet_models.zoo import MODELS, TRAINED
 
+    known = str(model) in (*MODELS, *TRAINED)
+    if device is None:
+        network = known or (model.is_file() and model.suffix != ".pt")
+        device = Judged.golden if network and not model.is_dir() else Judged.fakequant
     if not model.exists():
         if device not in _DEVICES:
             raise FalconetError(f"{model}: no such file or folder; name a run or a checkpoint, or "

@@ -8,10 +8,11 @@ from collections.abc import ItemsView
 from typing import Any, NoReturn
 
 from falconet.isa.errors import FalconetError, shown
+from falconet.isa.limits import LIMITS
 
 __all__ = ["Fields", "fault", "number", "read_json", "text", "whole"]
 
-_DEPTH = 40
+_DEPTH = LIMITS["program"].depth
 _TEXT = 300
 
 

@@ -18,10 +18,11 @@ from falconet.isa.errors import shown
 from falconet.isa.graph_section import check_graph
 from falconet.isa.heads import parse
 from falconet.isa.instructions import Suppression
+from falconet.isa.limits import LIMITS
 
 __all__ = ["MEMORY_BYTES", "check", "check_arch", "check_meta"]
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = LIMITS["program"].unpacked
 """What segments INPUT, OUTPUT and WORK may ask for together."""
 
 _SIDE = 1 << 16  # of a tensor

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.isa.limits import LIMITS
 
 __all__ = [
     "MAX_PIXELS", "PICTURES", "VIDEOS", "Video", "files_in", "opencv", "opened", "photographs",
@@ -31,13 +32,14 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
             ".pbm", ".pnm", ".avif", ".jp2")
 """What a folder is searched for; a file that is named is read whatever its suffix."""
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-MAX_PIXELS = 89_478_485
+MAX_PIXELS = LIMITS["picture"].pixels
 """Of one picture, as Pillow warns: 256 MiB of R, G, B."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 _COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112  # tags of EXIF and TIFF
 _BITS, _PHOTOMETRIC = 0x0102, 0x0106
+_BAND = 1024  # rows
 _quiet = threading.Lock()  # the filter of warnings is the process's
 
 
@@ -132,23 +134,38 @@ def _pixels(picture: Any) -> Photograph:
     from PIL import ImageOps
 
     picture.load()
+    kind = picture.format
     tags = dict(getattr(picture, "tag_v2", None) or {})
     if turned(picture) != 1:
         picture = ImageOps.exif_transpose(picture)
+    width, height = picture.size
+    found = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):  # a large picture is in memory once more, not thrice
+        low = min(height, top + _BAND)
+        band = picture.crop((0, top, width, low)) if height > _BAND else picture
+        found[top:low] = _rgb(band, kind, tags)
+    return found
+
+
+def _rgb(picture: Any, kind: str | None, tags: dict[int, Any]) -> NDArray[Any]:
+    """[h, w, 3] or [h, w, 1] of 8 bits."""
     if picture.mode in _COLOURS:
         if picture.mode in ("P", "PA"):
             picture = picture.convert("RGBA")
-        return np.ascontiguousarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+        rgb: NDArray[Any] = np.asarray(
+            picture if picture.mode == "RGB" else picture.convert("RGB"))
+        return rgb
     sixteen = picture.mode.startswith("I;16") or (
-        picture.mode == "I" and getattr(picture, "format", None) in ("PNG", "PPM"))
+        picture.mode == "I" and kind in ("PNG", "PPM"))
     if not sixteen:
         raise FalconetError(f"is a picture of kind {picture.mode}, whose range is not known; "
                             "save it with 8 or 16 bits a channel")
-    grey = np.asarray(picture).astype(np.int64) >> (int(tags.get(_BITS, (16,))[0]) - 8)
+    extra = int(tags.get(_BITS, (16,))[0]) - 8
+    grey: NDArray[Any] = np.asarray(picture).astype(np.int64) >> extra
     grey = np.clip(grey, 0, 255).astype(np.uint8)
     if tags.get(_PHOTOMETRIC) == 0:  # 0 is white, which Pillow minds for 8 bits only
         grey = 255 - grey
-    return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+    return grey[..., None]
 
 
 def files_in(folder: Path, suffixes: tuple[str, ...] = PICTURES) -> list[Path]:

@@ -1,20 +1,13 @@
-"""Brevitas warns of itself when it is imported; ``make check`` takes warnings for errors."""
-
-import warnings
+"""Shared by the tests of networks."""
 
 import pytest
-import torch
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import brevitas.export
-    import brevitas.nn
-    import brevitas.quant  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     """Small layers gain nothing from more, and threads that wait for each other lose."""
+    import torch  # not here yet if only 'make sim' has been run
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -187,9 +187,10 @@ def test_priors_by_hand() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"backbone": {"family": "resnet"}}, "family 'resnet' is unknown"),
-    ({"backbone": {"family": "mobilenetv1", "width": 0}}, "width 0 is impossible"),
+    ({"backbone": {"family": "mobilenetv1", "width": 0}},
+     r"backbone\.width: 0: input should be greater than 0"),
     ({"backbone": {"deep": 1}}, r"backbone\.deep: no such field"),
-    ({"backbone": "mobilenetv1"}, "backbone: 'mobilenetv1' is not an object"),
+    ({"backbone": "mobilenetv1"}, "backbone: 'mobilenetv1': input should be an object"),
     ({"colour": 1}, "colour: no such field"),
     ({"labels": []}, "labels: there are none"),
     ({"size": [100, 96]}, r"size \[100, 96\]: use multiples of 16"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import shlex
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from PIL import Image
 from tiny_training import BASE, TRAIN, VAL
@@ -16,6 +22,7 @@ from falconet.cli import main
 from falconet_models.data import SCENES
 from falconet_models.datasets import Digits, write_coco
 from falconet_models.metadata import get_meta
+from falconet_models.train import checkpoints
 from falconet_models.train.checkpoints import load_detector
 
 pytestmark = pytest.mark.timeout(300)
@@ -25,11 +32,14 @@ pytestmark = pytest.mark.timeout(300)
 def run(tmp_path_factory):
     """A run of two epochs, by the command."""
     folder = tmp_path_factory.mktemp("commands")
-    for split, data in (("train", TRAIN), ("val", VAL), ("test", VAL)):
+    for split, data in (("train", TRAIN), ("val", VAL)):
         write_coco(data, folder / "data", split)
     (folder / "r.yaml").write_text(yaml.safe_dump(BASE))
-    assert main(["train", str(folder / "data"), "--config", str(folder / "r.yaml"),
-                 "--out", str(folder / "run")]) == 0
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["train", str(folder / "data"), "--config", str(folder / "r.yaml"),
+                     "--out", str(folder / "run")]) == 0
+    (folder / "said.txt").write_text(out.getvalue())
+    write_coco(VAL, folder / "data", "test")
     return folder
 
 
@@ -65,6 +75,48 @@ def test_the_exported_network_runs(run, capsys, tmp_path):
     assert found["images"] == 3
 
 
+def test_the_next_step_that_train_prints_is_one(run, tmp_path):
+    """Of a set without a split for tests."""
+    (line,) = [x for x in (run / "said.txt").read_text().splitlines() if x.startswith("next: ")]
+    _, *arguments = shlex.split(line.removeprefix("next: "))
+    (tests,) = run.glob("data/**/instances_test.json")
+    aside = tests.rename(tmp_path / "aside")
+    try:
+        assert main([*arguments, "--images", "2", "--out", str(tmp_path)]) == 0
+    finally:
+        aside.rename(tests)
+
+
+@pytest.mark.parametrize("spoil, said", [
+    (lambda t: t.copy_(torch.logspace(0, 6, len(t))), "than float32 can count"),
+    (lambda t: t.fill_(np.nan), "not finite")])
+def test_what_diverged_is_not_exported(run, tmp_path, capsys, spoil, said):
+    content = checkpoints.load(run / "run" / "quantised.pt")
+    for name, tensor in content["state"].items():
+        if name.endswith("conv.bias"):
+            spoil(tensor)
+    checkpoints.save(tmp_path / "quantised.pt", content)
+    assert main(["export", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "diverged" in error and not (tmp_path / "model.onnx").exists()
+
+
+def test_a_set_that_is_not_there_is_missed_before_torch_is_imported(tmp_path):
+    program = ("import sys; from falconet.cli import main; "
+               f"main(['train', {str(tmp_path / 'none')!r}, '--out', 'x']); "
+               "sys.exit('torch' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "no such file or folder" in done.stderr, done.stderr
+
+
+def test_brevitas_says_nothing_of_itself():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import falconet_models.networks.export, "
+         "falconet_models.networks.quantize, falconet_models.train.loop"],
+        capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("arguments, said", [
     (["eval", "RUN/none", "--device", "golden"], "no such file"),
     (["eval", "RUN/none"], "no such file"),
@@ -95,9 +147,8 @@ def test_the_digits_of_the_zoo(capsys, tmp_path):
     """The committed network sees; the machine's RTL gives what the golden model gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        golden = judged(capsys, "digits", "--device", "golden", "--images", "30", "--out",
-                        tmp_path / "g")
-    assert golden["map50"] > 0.85
+        golden = judged(capsys, "digits", "--images", "30", "--out", tmp_path / "g")
+    assert golden["map50"] > 0.85 and golden["facts"]["device"] == "golden"
     few = [judged(capsys, "digits", "--device", device, "--preset", "tiny", "--images", "3",
                   "--out", tmp_path / device) for device in ("golden", "rtl")]
     for part in ("map50", "map50_95", "classes", "confusion", "confidence"):

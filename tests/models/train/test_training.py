@@ -124,7 +124,7 @@ def test_a_broken_checkpoint_is_named(tmp_path):
 
 
 def test_a_phase_ends_when_nothing_gets_better(tmp_path):
-    made = recipe(epochs=6, rate=0.0, patience=2, quantise={"epochs": 0, "images": 16})
+    made = recipe(epochs=6, rate=1e-30, patience=2, quantise={"epochs": 0, "images": 16})
     Trainer(made, TRAIN, VAL, tmp_path / "run").run()
     assert [(r["phase"], r["epoch"]) for r in read_history(tmp_path / "run")] == [
         ("float", 0), ("float", 1), ("float", 2), ("quantised", -1)]
