@@ -312,8 +312,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> DetectorConfig:
     """The preset ``name`` with some fields changed; all but ``digits`` need ``labels``."""
     if name not in PRESETS:
-        raise FalconetError(f"network {shown(name)} is unknown; {near(name, PRESETS)}choose one of: "
-                            f"{', '.join(PRESETS)}")
+        raise FalconetError(f"network {shown(name)} is unknown; {near(name, PRESETS)}choose one "
+                            f"of: {', '.join(PRESETS)}")
     fields = {"name": name, **PRESETS[name], **changes}
     if "labels" not in fields:
         raise FalconetError(f"network '{name}': labels are missing; name the classes")
