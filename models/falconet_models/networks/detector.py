@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
 from falconet_models.checked import STRICT, Finite, Part, Side, checked
 from falconet_models.networks.heads import (
     ANCHORED,
@@ -311,8 +312,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 def preset(name: str, **changes: Any) -> DetectorConfig:
     """The preset ``name`` with some fields changed; all but ``digits`` need ``labels``."""
     if name not in PRESETS:
-        raise FalconetError(f"network '{name}' is unknown; {near(name, PRESETS)}choose one of: "
-                            f"{', '.join(PRESETS)}")
+        raise FalconetError(f"network {shown(name)} is unknown; {near(name, PRESETS)}choose one "
+                            f"of: {', '.join(PRESETS)}")
     fields = {"name": name, **PRESETS[name], **changes}
     if "labels" not in fields:
         raise FalconetError(f"network '{name}': labels are missing; name the classes")

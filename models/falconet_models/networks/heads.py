@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
 from falconet_models.networks.layers import Style, Unit, real
 from falconet_models.networks.mobilenet import Separable
 
@@ -96,8 +97,8 @@ class BoxCode:
         for name, value, known in (("box", self.kind, _KINDS),
                                    ("function", self.function, _FUNCTIONS)):
             if value not in known:
-                raise FalconetError(f"{name} '{value}' is unknown; {near(value, known)}choose one "
-                                    f"of: {', '.join(known)}")
+                raise FalconetError(f"{name} {shown(value)} is unknown; {near(value, known)}choose "
+                                    f"one of: {', '.join(known)}")
 
     def description(self) -> dict[str, Any]:
         """As it stands in a model's metadata."""

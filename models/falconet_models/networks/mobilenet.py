@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
 from falconet_models.checked import STRICT
 from falconet_models.networks.layers import (
     Act,
@@ -55,7 +56,7 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            raise FalconetError(f"family '{self.family}' is unknown; "
+            raise FalconetError(f"family {shown(self.family)} is unknown; "
                                 f"{near(self.family, FAMILIES)}choose one of: "
                                 f"{', '.join(FAMILIES)}")
         if not self.width > 0:

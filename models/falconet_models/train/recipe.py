@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from falconet.isa import FalconetError, near
+from falconet.isa.errors import shown
 from falconet_models.checked import STRICT, Finite, Part, Range, Weight, checked
 from falconet_models.datasets import Dataset
 from falconet_models.datasets.loader import Augment
@@ -168,7 +169,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.boxes.kind not in BOX_LOSSES:
-            raise FalconetError(f"boxes.kind: '{self.boxes.kind}' is unknown; "
+            raise FalconetError(f"boxes.kind: {shown(self.boxes.kind)} is unknown; "
                                 f"{near(self.boxes.kind, BOX_LOSSES)}choose one of: "
                                 f"{', '.join(BOX_LOSSES)}")
 
