@@ -42,6 +42,7 @@ _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 
 LIMITS: dict[str, Limits] = {
     "program": Limits("header of a program, description of a head", unpacked=_GIB, depth=40),
+    "onnx": Limits("ONNX", unpacked=256 * _MIB, nodes=10_000),
     "picture": Limits("picture", pixels=89_478_485),
     "yaml": Limits("`data.yaml`, recipe", bytes=256 * _KIB, depth=16, digits=18, nodes=20_000),
     "coco": Limits("COCO JSON", bytes=512 * _MIB, digits=18, nodes=80_000_000),

@@ -1,4 +1,4 @@
-"""What an ONNX file may ask for (docs/security.md): the one table of these limits, and the checks.
+"""What an ONNX file may ask for (docs/security.md), and the checks.
 
 A file of 300 bytes can name constants of gigabytes and pictures of 100,000 pixels a side. What a
 constant will take is inferred before it is computed.
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from falconet.isa import FalconetError
+from falconet.isa.limits import LIMITS
 
 __all__ = ["CONSTANT_BYTES", "NODES", "NUMBERS", "SIDE", "Budget", "check_nodes", "check_shape"]
 
-NODES = 10_000
+NODES = LIMITS["onnx"].nodes
 """Nodes of the graph; QuantizeLinear and DequantizeLinear count, so some 2,000 layers."""
 
 SIDE = 4095
@@ -24,7 +25,7 @@ SIDE = 4095
 NUMBERS = 1 << 26
 """Numbers of any activation."""
 
-CONSTANT_BYTES = 1 << 28
+CONSTANT_BYTES = LIMITS["onnx"].unpacked
 """Of all constants that are computed, or twice what the file holds if that is more."""
 
 _SMALL = 1 << 10  # numbers of a constant that shapes may depend on
