@@ -64,8 +64,10 @@ def difference(expected: str, printed: str) -> str | None:
     """None if ``printed`` is what was expected, else what is not.
 
     ``...`` stands for any text of a line; alone in a line for any lines. Numbers may differ by 2 %,
-    and with a decimal point by one in their last place; digits before ``...`` may not.
+    and with a decimal point by one in their last place; digits before ``...`` may not. Spaces at
+    the end of a line do not count.
     """
+    printed = re.sub(r"(?m) +$", "", printed)
     place, pattern, numbers = 0, "", []
     for piece in re.finditer(rf"(?m)^\.\.\.\n|(\d[\d.,]*?)?\.\.\.|{_NUMBER}", expected):
         pattern += re.escape(expected[place : piece.start()])

@@ -105,4 +105,4 @@ def _check_state(state: dict[Any, Any], config: DetectorConfig, style: Style, fi
                                 f"{list(wanted.shape)}; train again")
         if not torch.isfinite(given).all():
             raise FalconetError(f"{file}: state.{name} has values that are no numbers (nan or "
-                                "inf); train again, perhaps with a lower rate")
+                                "inf): the training diverged; train again with a lower rate")
