@@ -104,6 +104,9 @@ class Show:
         """What one line of pip's says."""
         if text.startswith(("Collecting ", "Processing ", "Obtaining ")):
             self.packages += 1
+            path = Path(text.strip().partition(" ")[2])
+            if path.is_file():  # a wheel of this computer's own
+                self.mb += path.stat().st_size / 1e6
         elif size := re.search(r"^\s*(?:Downloading|Using cached) .*\(([\d.]+) ([kMG])B\)", text):
             self.mb += float(size[1]) * {"k": 1e-3, "M": 1, "G": 1e3}[size[2]]
         if self.terminal:
@@ -113,7 +116,7 @@ class Show:
 
     def end(self) -> None:
         print(f"{chr(13) + chr(27) + '[K' if self.terminal else ''}  {self.packages} packages, "
-              f"{self.mb:.0f} MB downloaded, {self.seconds:.0f} s", flush=True)
+              f"{self.mb:.0f} MB fetched, {self.seconds:.0f} s", flush=True)
 
 
 def pip(show: Show, *arguments: str) -> None:
@@ -178,7 +181,7 @@ def install(part: str) -> None:
     pip(show, "--no-deps", *ALONE)
     show.end()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    record[part] = {"packages": show.packages, "downloaded_mb": round(show.mb),
+    record[part] = {"packages": show.packages, "fetched_mb": round(show.mb),
                     "seconds": round(show.seconds), "mb": megabytes(VENV),
                     "python": platform.python_version(), "system": system()}
     RECORD.write_text(json.dumps(record, indent=2))
@@ -199,7 +202,7 @@ def write_down(page: Path) -> None:
 
     parts = json.loads(RECORD.read_text())
     rows = [{"for": f"make {part}", "packages": str(p["packages"]),
-             "downloaded": f"{p['downloaded_mb']} MB", "seconds": str(p["seconds"]),
+             "fetched": f"{p['fetched_mb']} MB", "seconds": str(p["seconds"]),
              "on disk then": f"{p['mb']} MB", "system": f"{p['system']}, Python {p['python']}"}
             for part, p in parts.items()]
     show(rows, page, "setup", "Set-up", "python tools/environment.py --markdown "

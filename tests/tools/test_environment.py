@@ -89,16 +89,18 @@ def test_which_torch_is_said_before_it_comes(
     assert ("PIP_EXTRA_INDEX_URL=" in said) == (says == "CUDA")
 
 
-def test_pip_is_shown_and_counted(environment: ModuleType,
+def test_pip_is_shown_and_counted(environment: ModuleType, tmp_path: Path,
                                   capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "torch.whl").write_bytes(bytes(3_000_000))
     show = environment.Show("things")
     for line in ("Obtaining file:///x", "Collecting numpy>=1.21",
                  "  Downloading numpy-2.4.6-cp311.whl (16.7 MB)", "Collecting onnx",
-                 "  Using cached onnx-1.22.whl (500 kB)", "Installing collected packages: a, b"):
+                 "  Using cached onnx-1.22.whl (500 kB)", "Installing collected packages: a, b",
+                 f"Processing {tmp_path / 'torch.whl'}"):
         show.line(line)
     show.end()
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "setup: things" and said[-1].startswith("  3 packages, 17 MB downloaded")
+    assert said[0] == "setup: things" and said[-1].startswith("  4 packages, 20 MB fetched")
 
 
 def test_a_failing_pip_is_shown(environment: ModuleType, capsys: pytest.CaptureFixture[str],
