@@ -118,6 +118,7 @@ report: $(SIM)
 	@$(RUN) falconet report $(MODEL) --preset $(PRESET)
 
 performance: $(TESTS)
+	@$(RUN) python tools/environment.py --markdown docs/performance.md
 	@$(RUN) falconet bench mobilenetv2 --preset $(PRESET) --images 3 --markdown docs/performance.md
 	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 5 --markdown docs/performance.md
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
