@@ -42,9 +42,11 @@ class FakeBuffer:
         self.memory, self.physical_address, self.size = memory, address, size
         self.array = np.zeros(size, np.uint8)  # the processor's view: a cache
         self.freed = False
+        self.dirty = True  # the system has cleared it, and the cache may write that back late
 
     def flush(self) -> None:
         self.memory.data[self.physical_address][:] = self.array
+        self.dirty = False
 
     def invalidate(self) -> None:
         self.array[:] = self.memory.data[self.physical_address]
@@ -68,6 +70,12 @@ class FakeMemory:
         self.data[address] = np.full(nbytes, 0xAA, np.uint8)
         self.buffers.append(buffer)
         return buffer
+
+    def evict(self) -> None:
+        """The cache makes room, at the worst of times."""
+        for buffer in self.buffers:
+            if buffer.dirty and not buffer.freed:
+                buffer.flush()
 
 
 class FakeBus:
@@ -116,6 +124,7 @@ class FakeBus:
             if size:
                 machine.ddr[s] = self.memory.data[base]
         execute(machine, self.program)
+        self.memory.evict()
         return {"STATUS": 2, "CYCLES": 1234, **{f"BUSY_{e.name}": e + 1 for e in Engine}}
 
 
