@@ -111,6 +111,14 @@ def zoo_of_operators(seed: int = 0, size: int = 24) -> Graph:
     return b.done(q, r, up, b.average(up), b.maxpool(y, 3, 1, 1))
 
 
+def two_tables(seed: int = 0) -> Graph:
+    """Layers with tables one behind the other, so that each engine's table is loaded over again."""
+    b = Builder((3, 12, 12), seed)
+    y = b.conv(b.conv("x", 9, 3, table=True), 20, table=True)
+    y = b.eltwise(b.eltwise(y, table=True), table=True)
+    return b.done(b.conv(y, 9, table=True), b.eltwise(y, table=True))
+
+
 def mobilenet_v2(seed: int = 0, size: int = 224, width: float = 1.0) -> Graph:
     """The topology of MobileNetV2 (Sandler et al. 2018, table 2)."""
     b = Builder((3, size, size), seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import retinaface, zoo_of_operators
+from networks import retinaface, two_tables, zoo_of_operators
 from programs import Assembler, random_inputs, random_program
 
 from falconet.compiler import compile_graph
@@ -14,8 +14,9 @@ from falconet_sim.hazards import check_hazards, required_waits
 TINY = preset("tiny")
 
 
-@pytest.mark.parametrize("graph", [zoo_of_operators(0), zoo_of_operators(3), retinaface(0, 64)],
-                         ids=["zoo0", "zoo3", "retinaface"])
+@pytest.mark.parametrize("graph", [
+    zoo_of_operators(0), zoo_of_operators(3), retinaface(0, 64), two_tables(0)],
+    ids=["zoo0", "zoo3", "retinaface", "two tables"])
 @pytest.mark.parametrize("arch", ["tiny", "pynq-z2"])
 def test_the_compiler_waits_for_all(graph, arch: str) -> None:
     program = compile_graph(graph, preset(arch))
