@@ -110,7 +110,7 @@ def section(rows: list[dict[str, str]], arch: Any, why_not: str) -> str:
     a9 = why_not or (
         f"Cortex-A9: an estimate. Instructions of the C kernel with NEON, counted by qemu-user\n"
         f"(the difference between two and six photographs); the time is for one a cycle at\n"
-        f"{A9_MHZ} MHz. Python's share is not in it: 0.3 M in a trial with Debian's python3-numpy.")
+        f"{A9_MHZ} MHz. Python's share is not in it.")
     return f"""## Host and machine
 
 `python tests/hosttime` at commit {revision()}, on one core of: {processor()}.

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from falconet.isa import FalconetError
+from falconet.isa import FalconetError, Mac
 from falconet.isa.limits import LIMITS
 
 __all__ = ["CONSTANT_BYTES", "NODES", "NUMBERS", "SIDE", "Budget", "check_nodes", "check_shape"]
@@ -19,7 +19,7 @@ __all__ = ["CONSTANT_BYTES", "NODES", "NUMBERS", "SIDE", "Budget", "check_nodes"
 NODES = LIMITS["onnx"].nodes
 """Nodes of the graph; QuantizeLinear and DequantizeLinear count, so some 2,000 layers."""
 
-SIDE = 4095
+SIDE = next(f.hi for f in Mac.layout if f.name == "n_y")
 """Pixels of an image, high and wide: what the machine counts."""
 
 NUMBERS = 1 << 26
