@@ -1,10 +1,9 @@
 """The contract between compiler, simulators, hardware and driver. Standard library only."""
 
-from falconet.isa.arch import ISA_VERSION, PRESETS, Arch, preset
-from falconet.isa.boards import BOARDS, Board, Host, board, clock_divisors
-from falconet.isa.container import Program
 from falconet.isa.errors import FalconetError, near
-from falconet.isa.fields import (
+from falconet.isa.machine.arch import ISA_VERSION, PRESETS, Arch, preset
+from falconet.isa.machine.boards import BOARDS, Board, Host, board, clock_divisors
+from falconet.isa.machine.fields import (
     INSTRUCTION_BITS,
     Engine,
     Field,
@@ -12,7 +11,9 @@ from falconet.isa.fields import (
     decode,
     instruction_classes,
 )
-from falconet.isa.instructions import (
+from falconet.isa.machine.instructions import (
+    SEGMENT_GRAIN,
+    SEGMENT_PAGE,
     Dst,
     Elementwise,
     End,
@@ -28,8 +29,7 @@ from falconet.isa.instructions import (
     Suppression,
     Window,
 )
-from falconet.isa.paths import build_folder, cache_folder, made, output_folder
-from falconet.isa.registers import (
+from falconet.isa.machine.registers import (
     MAGIC,
     REGISTERS,
     Control,
@@ -38,13 +38,21 @@ from falconet.isa.registers import (
     Status,
     register,
 )
-from falconet.isa.rounding import output_stage, pack_pair, round_half_even_shift, unpack_pair
+from falconet.isa.machine.rounding import (
+    output_stage,
+    pack_pair,
+    round_half_even_shift,
+    unpack_pair,
+)
+from falconet.isa.paths import build_folder, cache_folder, made, output_folder
+from falconet.isa.program.container import Program
 
 __all__ = [
-    "BOARDS", "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS", "Arch", "Board",
-    "Control", "Dst", "Elementwise", "End", "Engine", "ErrorCode", "FalconetError", "Field", "Host",
-    "Instruction", "Load", "LoadImage", "Mac", "Mark", "Program", "Register", "Scan", "Segment",
-    "Src", "Status", "Store", "Suppress", "Suppression", "Window",
+    "BOARDS", "INSTRUCTION_BITS", "ISA_VERSION", "MAGIC", "PRESETS", "REGISTERS",
+    "SEGMENT_GRAIN", "SEGMENT_PAGE",
+    "Arch", "Board", "Control", "Dst", "Elementwise", "End", "Engine", "ErrorCode", "FalconetError",
+    "Field", "Host", "Instruction", "Load", "LoadImage", "Mac", "Mark", "Program", "Register",
+    "Scan", "Segment", "Src", "Status", "Store", "Suppress", "Suppression", "Window",
     "board", "build_folder", "cache_folder", "clock_divisors", "decode", "instruction_classes",
     "made", "near", "output_folder", "output_stage", "pack_pair", "preset", "register",
     "round_half_even_shift", "unpack_pair",

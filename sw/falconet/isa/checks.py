@@ -10,24 +10,34 @@ from typing import Any, NoReturn
 from falconet.isa.errors import FalconetError, shown
 from falconet.isa.limits import LIMITS
 
-__all__ = ["Fields", "fault", "number", "read_json", "text", "whole"]
+__all__ = ["TEXT", "Fields", "choice", "entries", "fault", "flag", "number", "read_json", "text",
+           "whole"]
 
 _DEPTH = LIMITS["program"].depth
-_TEXT = 300
+TEXT = 300
+"""Characters of a line of text."""
 
 
 def fault(field: str, why: str) -> NoReturn:
     raise FalconetError(f"{field}: {why}")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{shown(next(n for n in found if names.count(n) > 1))} is there twice")
+    return found
+
+
 def read_json(data: str | bytes) -> Any:
     """What JSON says; ValueError for all that JSON, UTF-8 or a sane author would not write.
 
     Numbers are finite and, if whole, fit 64 bits; nothing is nested deeper than 40; texts can be
-    encoded (no lone surrogates).
+    encoded (no lone surrogates); an object has each name once.
     """
     try:
-        found = json.loads(data)
+        found = json.loads(data, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     row, depth = [found], 0
@@ -54,7 +64,7 @@ def read_json(data: str | bytes) -> Any:
 
 def text(value: Any, field: str, *, empty: bool = False) -> str:
     """One printable line."""
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _TEXT or not (
+    if not isinstance(value, str) or not value.isprintable() or len(value) > TEXT or not (
             value or empty):
         fault(field, f"{shown(value)} is no line of text")
     return value
@@ -70,6 +80,24 @@ def number(value: Any, field: str, lo: float, hi: float) -> float:
     if type(value) not in (int, float) or not (lo <= value <= hi and math.isfinite(value)):
         fault(field, f"{shown(value)} is no number from {lo:g} to {hi:g}")
     return float(value)
+
+
+def choice(value: Any, field: str, choices: tuple[str, ...]) -> str:
+    if text(value, field) not in choices:
+        fault(field, f"{shown(value)} is none of {', '.join(choices)}")
+    return str(value)
+
+
+def flag(value: Any, field: str) -> bool:
+    if not isinstance(value, bool):
+        fault(field, f"{shown(value)} is neither true nor false")
+    return value
+
+
+def entries(value: Any, field: str) -> list[Any]:
+    if not isinstance(value, list):
+        fault(field, f"{shown(value)} is no list")
+    return value
 
 
 class Fields:
@@ -93,16 +121,10 @@ class Fields:
         return text(self.get(key), f"{self.field}.{key}", empty=empty)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in choices:
-            fault(f"{self.field}.{key}", f"{shown(value)} is none of {', '.join(choices)}")
-        return value
+        return choice(self.get(key), f"{self.field}.{key}", choices)
 
     def flag(self, key: str) -> bool:
-        value = self.get(key)
-        if not isinstance(value, bool):
-            fault(f"{self.field}.{key}", f"{shown(value)} is neither true nor false")
-        return value
+        return flag(self.get(key), f"{self.field}.{key}")
 
     def whole(self, key: str, lo: int, hi: int) -> int:
         return whole(self.get(key), f"{self.field}.{key}", lo, hi)
@@ -111,10 +133,7 @@ class Fields:
         return number(self.get(key), f"{self.field}.{key}", lo, hi)
 
     def entries(self, key: str) -> list[Any]:
-        value = self.get(key)
-        if not isinstance(value, list):
-            fault(f"{self.field}.{key}", f"{shown(value)} is no list")
-        return value
+        return entries(self.get(key), f"{self.field}.{key}")
 
     def wholes(self, key: str, count: int, lo: int, hi: int) -> list[int]:
         value = self.entries(key)

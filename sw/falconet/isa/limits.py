@@ -44,11 +44,14 @@ LIMITS: dict[str, Limits] = {
     "program": Limits("header of a program, description of a head", unpacked=_GIB, depth=40),
     "onnx": Limits("ONNX", unpacked=256 * _MIB, nodes=10_000),
     "picture": Limits("picture", pixels=89_478_485),
+    "whole picture": Limits("picture of AVIF, JPEG 2000 or WebP", pixels=40_000_000),
     "yaml": Limits("`data.yaml`, recipe", bytes=256 * _KIB, depth=16, digits=18, nodes=20_000),
     "coco": Limits("COCO JSON", bytes=512 * _MIB, digits=18, nodes=80_000_000),
     "voc": Limits("VOC XML", bytes=4 * _MIB, depth=16, digits=18, nodes=50_000),
     "list": Limits("labels of YOLO, list of images or names", bytes=64 * _MIB),
     "checkpoint": Limits("checkpoint", bytes=4 * _GIB, unpacked=4 * _GIB, nodes=1_000_000),
+    "hwh": Limits("`.hwh`", bytes=4 * _MIB, depth=16, digits=18, nodes=50_000),
     "npz": Limits("npz of inputs", bytes=_GIB, unpacked=_GIB, nodes=1000),
 }
-"""By format. A picture of the most pixels is 256 MiB of R, G, B."""
+"""By format. A picture of the most pixels is 256 MiB of R, G, B; a decoder that holds all of it in
+a form of its own takes up to six times as much, so it gets less."""

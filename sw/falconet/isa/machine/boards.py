@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from falconet.isa.arch import PRESETS, Arch
 from falconet.isa.errors import FalconetError, near
+from falconet.isa.machine.arch import PRESETS, Arch
 
 __all__ = ["BOARDS", "Board", "Host", "board", "clock_divisors"]
 
@@ -55,6 +55,11 @@ class Board:
     @property
     def arch(self) -> Arch:
         return PRESETS[self.preset]
+
+    @property
+    def linux(self) -> bool:
+        """Whether the host is the board's own processor; if not, it is some other computer."""
+        return self.host is not Host.UART
 
 
 BOARDS: dict[str, Board] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from falconet.isa.fields import Engine
-from falconet.isa.instructions import Segment
+from falconet.isa.machine.fields import Engine
+from falconet.isa.machine.instructions import SEGMENT_GRAIN, SEGMENT_PAGE, Segment
 
 __all__ = ["MAGIC", "REGISTERS", "Control", "ErrorCode", "Register", "Status", "register"]
 
@@ -68,11 +68,12 @@ _LIST: list[tuple[str, str, str]] = [
         (f"{s.name}_{part}", "rw", f"segment {s.name}: {text}")
         for s in Segment
         for part, text in (
-            ("BASE", "first byte address, a multiple of 4096"),
-            ("SIZE", "bytes, a multiple of 128; every address is checked against it"),
+            ("BASE", f"first byte address, a multiple of {SEGMENT_PAGE}"),
+            ("SIZE", f"bytes, a multiple of {SEGMENT_GRAIN}; every address is checked against it"),
         )
     ),
-    ("CYCLES", "ro", "clock cycles from START to DONE (or so far)"),
+    ("CYCLES", "ro", "clock cycles from the first fetch to DONE (or so far); what START needs "
+     "before, some 75, to reset the machine is not in it"),
     *((f"RETIRED_{e.name}", "ro", f"instructions retired by the {e.name} engine") for e in Engine),
     *((f"BUSY_{e.name}", "ro", f"cycles in which the {e.name} engine had work under way")
       for e in Engine),

@@ -1,8 +1,8 @@
 """The description of a detection head: JSON in, checked values out.
 
 The form is that of kind ``"detection"`` in ``falconet_models.metadata``. Here it is looked at by
-itself; :mod:`falconet_models.heads` holds it against an ONNX model, :mod:`falconet.compiler.boxes`
-against the integer network and the machine.
+itself; :mod:`falconet_models.ptq.head_cut` holds it against an ONNX model,
+:mod:`falconet.compiler.detection.tables` against the integer network and the machine.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from falconet.isa.errors import FalconetError, near, shown
-from falconet.isa.instructions import Suppression
+from falconet.isa.machine.instructions import Scan, Suppression
 
 __all__ = ["ROLES", "Head", "Level", "fault", "parse"]
 
 ROLES = ("class", "box", "objectness", "landmark")
 """What the tensors of a level are; the first two are always there."""
 
-_BOXES = {"ssd": ("variances",), "grid": (), "yolo": (), "distance": ("function",)}
+_BOXES = {"ssd": ("variances",), "linear": ("variances",), "grid": (), "yolo": (),
+          "yolov3": ("scale",), "distance": ("function",), "dfl": ("bins",)}
+_BINS = Scan.field("bins").hi
 _REQUIRED = object()
 _MOST = float(1 << 16)
 
@@ -35,14 +37,21 @@ class Level:
 
 @dataclass(frozen=True)
 class Head:
-    """A detection head as its author describes it; ``maximum`` is None where nothing was said."""
+    """A detection head as its author describes it; ``maximum`` is None where nothing was said.
+
+    ``background``: which of an anchor's logits is the background's, None if it has no channel;
+    ``bins`` is 0 where a side has one channel.
+    """
 
     labels: tuple[str, ...]
     levels: tuple[Level, ...]
     score: str
+    background: int | None
     box: str
     variances: tuple[float, float]
     function: str
+    scale: float
+    bins: int
     offset: float
     clip: bool
     nms: str
@@ -51,6 +60,12 @@ class Head:
     score_threshold: float
     nms_threshold: float
     sigma: float
+
+    def channels(self, role: str) -> int:
+        """Channels of an anchor in the tensor of ``role``; those of landmarks are not known here.
+        """
+        return {"class": len(self.labels) + (self.background is not None),
+                "box": 4 * max(self.bins, 1), "objectness": 1}[role]
 
     def tensors(self) -> list[tuple[str, str]]:
         """Every tensor that the head reads, each after the field that names it."""
@@ -88,6 +103,13 @@ class _Object:
 
     def number(self, key: str, default: Any, low: float, high: float = _MOST) -> float:
         return _number(self.take(key, default), f"{self.field}.{key}", low, high)
+
+    def count(self, key: str, low: int, high: int) -> int:
+        value = self.take(key)
+        if type(value) is not int or not low <= value <= high:
+            fault(f"{self.field}.{key}",
+                  f"{shown(value)} is no whole number from {low} to {high}; mend it")
+        return value
 
     def flag(self, key: str) -> bool:
         value = self.take(key, False)
@@ -138,20 +160,12 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
             fault(f"{field}.labels[{i}]",
                   f"{shown(label)} is not a text; give the name of the class")
     levels = tuple(_level(v, f"{field}.levels[{i}]") for i, v in enumerate(o.items("levels")))
-    box = _Object(o.take("box"), f"{field}.box")
-    kind = box.name("kind", choices=tuple(_BOXES))
-    variances, function = (1.0, 1.0), "linear"
-    if "variances" in _BOXES[kind]:
-        variances = _pair(box.take("variances", [1, 1]), f"{field}.box.variances", 0)
-    if "function" in _BOXES[kind]:
-        function = box.name("function", "linear", choices=("linear", "relu", "exp"))
-    box.close()
     maximum = o.take("maximum", None)
     if maximum is not None and (type(maximum) is not int or maximum < 1):
         fault(f"{field}.maximum", f"{shown(maximum)} is no count of boxes; give 1 or more")
     head = Head(
-        labels=tuple(labels), levels=levels, box=kind, variances=variances, function=function,
-        score=o.name("score", "sigmoid", ("sigmoid", "softmax")),
+        labels=tuple(labels), levels=levels, **_box(o.take("box"), f"{field}.box"),
+        **_score(o, len(labels)),
         offset=o.number("offset", 0.5, -16, 16), clip=o.flag("clip"),
         nms=o.name("nms", "greedy", tuple(m.name.lower() for m in Suppression)),
         agnostic=o.flag("agnostic"), maximum=maximum,
@@ -160,14 +174,45 @@ def parse(description: Any, field: str = "postprocess") -> Head | None:
         sigma=o.number("sigma", 0.5, 1e-6),
     )
     o.close()
-    if head.score == "softmax" and len(labels) > 1:
-        fault(f"{field}.score", "'softmax' is one class against the background, not "
-                                f"{len(labels)}; give one label, or use sigmoid")
     for level in levels:
         if ("landmark" in level.tensors) != ("landmark" in levels[0].tensors):
             fault(f"{level.field}.landmark", "landmarks are in some levels and not in others; name "
                                              "a tensor in all or in none")
     return head
+
+
+def _box(value: Any, field: str) -> dict[str, Any]:
+    """The entries of a Head that say what a box's channels are."""
+    box = _Object(value, field)
+    found: dict[str, Any] = {"variances": (1.0, 1.0), "function": "linear", "scale": 1.0, "bins": 0}
+    kind = found["box"] = box.name("kind", choices=tuple(_BOXES))
+    if "variances" in _BOXES[kind]:
+        found["variances"] = _pair(box.take("variances", [1, 1]), f"{field}.variances", 0)
+    if "function" in _BOXES[kind]:
+        found["function"] = box.name("function", "linear", choices=("linear", "relu", "exp"))
+    if "scale" in _BOXES[kind]:
+        found["scale"] = box.number("scale", 1.0, 1, 16)
+    if "bins" in _BOXES[kind]:
+        found["bins"] = box.count("bins", 2, _BINS)
+    box.close()
+    return found
+
+
+def _score(o: _Object, labels: int) -> dict[str, Any]:
+    """The entries of a Head that say what a logit is."""
+    score = o.name("score", "sigmoid", ("sigmoid", "softmax", "geometric"))
+    if score != "softmax":
+        return {"score": score, "background": None}
+    if o.left.get("background") == "zero":
+        o.take("background")
+        return {"score": score, "background": None}
+    if "background" not in o.left:
+        o.left["background"] = 0
+    if type(o.left["background"]) is str:
+        fault(f"{o.field}.background", f"{shown(o.left['background'])} is unknown; give the "
+                                       "channel of the background's logit, or 'zero' if there is "
+                                       "none")
+    return {"score": score, "background": o.count("background", 0, labels)}
 
 
 def _level(value: Any, field: str) -> Level:

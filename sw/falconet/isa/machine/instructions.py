@@ -13,14 +13,20 @@ runs, not only ``offset``, are multiples of 8 bytes and of ``lanes``.
 
 from __future__ import annotations
 
-from falconet.isa.fields import Engine, Field, Instruction
+from falconet.isa.machine.fields import Engine, Field, Instruction
 
 __all__ = [
-    "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac", "Mark", "Scan", "Segment", "Src",
-    "Store", "Suppress", "Suppression", "Window",
+    "SEGMENT_GRAIN", "SEGMENT_PAGE", "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac",
+    "Mark", "Scan", "Segment", "Src", "Store", "Suppress", "Suppression", "Window",
 ]
 
 import enum
+
+SEGMENT_PAGE = 4096
+"""Bytes; the base of a segment is a multiple of it."""
+
+SEGMENT_GRAIN = 128
+"""Bytes; the size of a segment is a multiple of it, and no burst crosses one."""
 
 
 class Segment(enum.IntEnum):
@@ -36,7 +42,7 @@ class Dst(enum.IntEnum):
     """Memories that LOAD writes. Addresses count lane words (``lanes`` bytes) in all of them."""
 
     SCRATCHPAD = 0
-    WEIGHTS = 1  # a weight word is ``lanes`` lane words
+    WEIGHTS = 1  # a weight word is ``rows`` lane words
     VECTOR = 2  # a vector weight word is ``taps`` lane words
     MAC_TABLE = 3  # 256 bytes; entry ``q + 128``
     VEC_TABLE = 4
@@ -101,15 +107,17 @@ class Mac(Instruction):
 
     For each output block ``ob``, row ``y``, column ``x``, and each of its ``lanes`` output
     channels: the sum over ``ky``, ``kx``, ``ib`` and the ``lanes`` input channels of input times
-    weight, then the output stage. The loops nest in this order, ``ib`` innermost.
+    weight, then the output stage. The loops nest in this order, ``ib`` innermost. The array
+    multiplies ``rows`` input channels in a step, so that a word takes ``S = lanes / rows``.
 
-    Weights of block ``ob`` start at word ``w_base + ob * (P + n_ky * n_kx * n_ib)`` (modulo the
-    depth): ``P`` words of parameters (16 bytes a lane: bias int32, mult uint32, mult_neg uint32,
-    shift uint8, three zero bytes), then one word per ``(ky, kx, ib)``. Byte ``(j * lanes + i) * 2
-    + k`` of a word belongs to input lane ``i`` and output lane ``2 * j + k``, packed in pairs
-    (see pack_pair).
+    Weights of block ``ob`` start at word ``w_base + ob * (P + n_ky * n_kx * n_ib * S)`` (modulo
+    the depth): ``P = 16 / rows`` words of parameters (16 bytes a lane: bias int32, mult uint32,
+    mult_neg uint32, shift uint8, three zero bytes), then ``S`` words per ``(ky, kx, ib)``. Byte
+    ``(j * rows + i) * 2 + k`` of the ``s``-th of them belongs to input lane ``s * rows + i`` and
+    output lane ``2 * j + k``, packed in pairs (see pack_pair).
 
-    Cycles: ``n_ob * (P + n_y * n_x * n_ky * n_kx * n_ib)`` without stalls.
+    Cycles: ``n_ob * max(9, P + n_y * n_x * n_ky * n_kx * n_ib * S)`` without stalls, and 2 idle
+    ones before the next MAC (none behind blocks of less than 9).
     """
 
     mnemonic, opcode, engine = "MAC", 1, Engine.MAC
@@ -139,15 +147,19 @@ class Window(Instruction):
 
     *Sliding* (kernel width ``w <= taps``, dilation 1): columns are input columns, ``n_kx = 1``,
     ``fresh = 1 << (taps - w)``, ``skip = w - 1``, ``every = stride``; weights right-aligned in the
-    tap word. *Direct* (any window): columns are output columns, ``fresh = 1 << (taps - 1)``,
-    ``skip = 0``, ``every = 1``; weights in the last tap. ``skip`` covers the chain, so that what
-    ``A`` held before the first column never shows.
+    tap word. A wider kernel is ``n_kx`` words a row, ``taps`` columns apart (``dil_x``), with zeros
+    behind its last weight; or, if its stride is ``s`` and ``w <= s * taps``, one for each of ``s``
+    neighbouring columns, and the chain moves by ``s`` (``stride_x``). *Direct* (any window):
+    columns are output columns, ``fresh = 1 << (taps - 1)``, ``skip = 0``, ``every = 1``; weights in
+    the last tap. ``skip`` covers the chain, so that what ``A`` held before the first column never
+    shows.
 
     Vector weight words of block ``b`` start at ``w_base + b * w_b_step``: 16 bytes a lane of
     parameters as for MAC, then the tap words. Byte ``(p * lanes + i) * 2 + k`` of a tap word
     belongs to lane ``i``, tap ``2 * p + k``, packed in pairs (see pack_pair).
 
-    Cycles: ``n_b * (P + n_y * n_x * n_ky * n_kx)``, ``P`` parameter words, without stalls.
+    Cycles: ``n_b * (P + n_y * n_x * n_ky * n_kx)`` without stalls, ``P`` words of parameters, and 4
+    idle ones before the next WINDOW or ELTW.
     """
 
     mnemonic, opcode, engine = "WINDOW", 2, Engine.VEC
@@ -169,14 +181,19 @@ class Window(Instruction):
 
 
 class Elementwise(Instruction):
-    """One or two operands, word by word: scaled sum, rescaling, look-up.
+    """One or two operands, word by word: scaled sum, product, rescaling, look-up.
 
     For each block, row, column: ``acc = sum over s < n_src of x_s * c_s``, then the output stage.
-    The coefficient ``c_s`` of a lane is given by the last three weights of tap word ``s``:
-    ``c = w[taps-1] + 2**7 * w[taps-2] + 2**14 * w[taps-3]``. Parameters and tap words lie as for
-    WINDOW.
+    The coefficient ``c_s`` of a lane is given by the four weights of tap word ``s``:
+    ``c = w[3] + w[0] + 2**7 * w[2] + 2**14 * w[1]``. Parameters and tap words lie as for WINDOW.
 
-    Cycles: ``n_b * (P + n_y * n_x * n_src)`` without stalls.
+    With ``product``, the weights of the second operand in taps 0 and 1 are ``x_0`` and 0, whatever
+    is stored: ``acc = x_0 * c_0 + x_1 * (w[3] + 2**7 * w[2]) + x_0 * x_1``. So zero points are
+    exact: ``(x_0 - z_0) * (x_1 - z_1)`` has coefficients ``-z_1``, ``-z_0`` and a bias of
+    ``z_0 * z_1``. A view with steps of 0 is an operand that is broadcast.
+
+    Cycles: ``n_b * (P + n_y * n_x * n_src)`` without stalls, and 4 idle ones before the next WINDOW
+    or ELTW.
     """
 
     mnemonic, opcode, engine = "ELTW", 3, Engine.VEC
@@ -188,6 +205,7 @@ class Elementwise(Instruction):
         Field("w_base", 11, "first vector weight word"),
         Field("w_b_step", 6, "vector weight words from one block to the next, or 0"),
         *_OUTPUT[1:],
+        Field("product", 1, "the operands are multiplied too; nothing where n_src is 1"),
     )
 
 
@@ -208,7 +226,10 @@ _BOX = (
 
 
 class Load(Instruction):
-    """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory."""
+    """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory.
+
+    Cycles: at best one a word, of at most 16 bytes; DDR has the last word.
+    """
 
     mnemonic, opcode, engine = "LOAD", 4, Engine.LOAD
     fields = (*_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX)
@@ -239,7 +260,10 @@ class LoadImage(Instruction):
 
 
 class Store(Instruction):
-    """Copy ``n2`` x ``n1`` runs of ``run`` words from an on-chip memory to DDR."""
+    """Copy ``n2`` x ``n1`` runs of ``run`` words from an on-chip memory to DDR.
+
+    Cycles: at best one for 8 bytes; DDR has the last word.
+    """
 
     mnemonic, opcode, engine = "STORE", 6, Engine.STORE
     fields = (*_DDR, Field("src", 1, "memory that is read"), *_BOX)
@@ -271,15 +295,26 @@ class Scan(Instruction):
     ``candidates``, decoded as in docs/arithmetic.md, clamped to ``[x_lo, x_hi]``, ``[y_lo, y_hi]``,
     and kept if among the best ``Arch.candidates`` so far.
 
+    With ``softmax`` a score is not the entry of its byte but its share of the exponentials of the
+    anchor's ``n_class`` classes (from channel ``a * n_class`` on, whatever ``n_channels``) and of
+    the background. With ``bins``, in form 1 only, a box has ``4 * bins`` channels from ``4 * bins *
+    a`` on, side by side, and a size is the expectation over the bins of a side. Column score
+    (softmax), column size (bins) then hold exponentials, of which the last is not 0.
+
     The detect table says how: ENTRY, ANCHOR and OPTIONS under Rows. Of two records (RECORD) the
     better one has the higher score; if equal, the lower (level, y, x, a, class). All of them are
     kept at most once, so the order in which they are found does not matter.
+
+    A level may come in stripes of rows, one instruction each: ``y0`` is the level's row that ``y =
+    0`` reads. Records and centres are of row ``y0 + y``, which is below 4096.
 
     ``x * stride_x`` plus the anchor's centre fits 18 bits signed, and so for y. ``n_channels`` is
     at most ``16 * n_class``.
 
     Cycles: one per word of scores and, partly hidden behind these, 12 (``a + 2`` if that is more)
-    per score of at least ``q_min``, and up to 60; a candidate that comes when there is no more room
+    per score of at least ``q_min``, and up to 60. Such a score takes 21 more if it or its box is of
+    groups, and these: softmax ``2 * n_class + 11``, bins ``4 * max(19, 2 * bins + 10)``, and 6 for
+    each word that holds a part of the group. A candidate that comes when there is no more room
     and is better than the worst takes up to ``8 * log2(candidates)`` more, the first one that comes
     when there is no more room ``13 * candidates``.
     """
@@ -306,6 +341,11 @@ class Scan(Instruction):
         Field("x_hi", 16, "greatest x of a box", signed=True),
         Field("y_lo", 16, "least y of a box", signed=True),
         Field("y_hi", 16, "greatest y of a box", signed=True),
+        Field("box_b_step", 16, "boxes: words from one block to the next; with bins"),
+        Field("bins", 5, "bins of a side, or 0: a size is a channel"),
+        Field("softmax", 1, "the score is a share of the anchor's exponentials"),
+        Field("background", 8, "what is stored for the logit of the background", signed=True),
+        Field("y0", 12, "row of the level at y = 0"),
     )
 
 

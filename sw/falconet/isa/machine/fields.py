@@ -7,6 +7,7 @@ import enum
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from falconet.isa.errors import FalconetError
@@ -40,13 +41,13 @@ class Field:
     maximum: int | None = None
     offset: int = 0
 
-    @property
+    @cached_property
     def lo(self) -> int:
         if self.minimum is not None:
             return self.minimum
         return -(1 << (self.width - 1)) if self.signed else 0
 
-    @property
+    @cached_property
     def hi(self) -> int:
         if self.maximum is not None:
             return self.maximum
@@ -86,6 +87,7 @@ class Instruction:
     engine: ClassVar[Engine | None]
     fields: ClassVar[tuple[Field, ...]] = ()
     layout: ClassVar[tuple[Field, ...]]
+    names: ClassVar[frozenset[str]]
 
     def __init_subclass__(cls) -> None:
         if cls.opcode in _CLASSES:
@@ -94,16 +96,14 @@ class Instruction:
         at = placed[-1].offset + placed[-1].width
         if at > INSTRUCTION_BITS:
             raise TypeError(f"{cls.mnemonic} needs {at} bits, more than {INSTRUCTION_BITS}")
-        if len({f.name for f in placed}) != len(placed):
+        cls.layout, cls.names = placed, frozenset(f.name for f in placed)
+        if len(cls.names) != len(placed):
             raise TypeError(f"{cls.mnemonic} names a field twice")
-        cls.layout = placed
         _CLASSES[cls.opcode] = cls
 
     def __init__(self, **values: int) -> None:
-        known = {f.name for f in self.layout}
-        for name in values:
-            if name not in known:
-                raise TypeError(f"{self.mnemonic} has no field {name}")
+        for name in values.keys() - self.names:
+            raise TypeError(f"{self.mnemonic} has no field {name}")
         for f in self.layout:
             v = int(values.get(f.name, max(0, f.lo)))
             if f.name == "opcode":
@@ -114,6 +114,12 @@ class Instruction:
 
     def __getattr__(self, name: str) -> int:  # for type checkers: every field is an int
         raise AttributeError(f"{type(self).__name__} has no field {name}")
+
+    @classmethod
+    def field(cls, name: str) -> Field:
+        """The field of this name; KeyError if there is none."""
+        found = {f.name: f for f in cls.layout}
+        return found[name]
 
     def values(self) -> Iterator[tuple[Field, int]]:
         for f in self.layout:

@@ -2,39 +2,9 @@
 
 Layout, little endian: ``b"FALCONET"``, uint32 format version, uint32 length of the header,
 uint64 length of the payload, the header (JSON, UTF-8), the payload, SHA-256 of all before it.
-The payload is segment CODE: instructions first, then weights. Header keys:
-
-``arch``            the Arch as a dict; ``arch_hash`` and ``isa_version`` repeat its identity
-``model``           name of the network
-``instructions``    how many, END included
-``segments``        bytes needed in ``input``, ``output`` and ``work``
-``inputs``          list of tensors: name, shape [C, H, W], scale, zero_point, ``format``
-                    ("image": int8 H x W x C rows at ``pitch`` bytes; "blocks": H x CB x W x
-                    lanes), ``offset``, ``pitch``
-``outputs``         list of tensors: name, shape, scale, zero_point, ``offset``, ``lane_of``
-                    (position of each channel in the CB x lanes channels stored), ``blocks``;
-                    stored H x CB x W x lanes
-``layers``          list: name, op, engine, macs
-``steps``           one per instruction: [layer or -1, tensor or -1, y0, y1, block0, block1],
-                    the tile of ``tensors`` that the instruction writes
-``tensors``         list: name, height, width, blocks, channels, lane_of
-``detect``          the detection head in integers, if the program has one (below)
-``meta``            what the model's author added (pre-processing, class names, anchors ...)
-
-``detect`` holds ``mode`` (name of a Suppression, lower case), ``agnostic``, ``limit`` (records that
-there is room for), ``points`` (landmarks, 0: none), ``score``, ``iou``, ``sigma`` (defaults of the
-run-time options), ``rows`` (R of MARK, 0 without
-landmarks), ``output`` (byte offset in segment OUTPUT: the row of counts, then ``limit`` records,
-then ``limit * rows`` rows of landmarks), ``weights`` (byte offset in segment INPUT of the 2048
-bytes of Gaussian weights that the driver writes, or -1), and ``levels``, a list of objects:
-``scores``, ``boxes``, ``objectness`` and ``landmarks`` (names of graph tensors; the last two may be
-""), ``options`` (byte offset in segment INPUT of the 16 bytes of options that the driver writes),
-``n_class``, ``height``, ``width``, ``stride`` [x, y], ``grid``, ``form``, ``centre_shift``,
-``size_shift``, ``mark_shift``, ``clip`` [x_lo, x_hi, y_lo, y_hi], ``anchors`` (list of [width,
-height, centre x, centre y], 1/16 pixel), and the tables ``score``, ``objectness_table``,
-``centre``, ``size``, ``mark`` (256 integers each, entry ``q + 128``; empty where not needed).
-
-:mod:`falconet.isa.header` checks all of it when a file is read.
+The payload is segment CODE: instructions first, then weights. :mod:`falconet.isa.program.forms` is
+what the header says, docs/program.schema.json the same for others; all of it is checked when a file
+is read (:mod:`falconet.isa.program.header`).
 """
 
 from __future__ import annotations
@@ -43,14 +13,18 @@ import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from falconet.isa.arch import ISA_VERSION, Arch
 from falconet.isa.checks import Fields, read_json
 from falconet.isa.errors import FalconetError, shown
-from falconet.isa.fields import Instruction, decode
-from falconet.isa.header import check, check_arch
+from falconet.isa.files import written
+from falconet.isa.machine.arch import ISA_VERSION, Arch
+from falconet.isa.machine.fields import Instruction, decode
+from falconet.isa.program.forms import Detect
+from falconet.isa.program.header import check
+from falconet.isa.schema import read
 
 __all__ = ["FORMAT_VERSION", "Program"]
 
@@ -71,6 +45,12 @@ class Program:
     def n_instructions(self) -> int:
         return int(self.header["instructions"])
 
+    @cached_property
+    def detect(self) -> Detect | None:
+        """The detection head of the header, read once; None if the machine evaluates none."""
+        found = self.header.get("detect")
+        return None if found is None else read(Detect, found, "detect")
+
     def instructions(self) -> list[Instruction]:
         size = Arch.INSTRUCTION_BYTES
         return [decode(self.code[i * size : (i + 1) * size]) for i in range(self.n_instructions)]
@@ -85,7 +65,8 @@ class Program:
         return body + hashlib.sha256(body).digest()
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_bytes(self.to_bytes())
+        with written(Path(path)) as part:
+            part.write_bytes(self.to_bytes())
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str = "program") -> Program:
@@ -107,8 +88,7 @@ class Program:
             top = Fields(header, "header")
             isa = top.get("isa_version")
             if isa == ISA_VERSION:
-                check_arch(top.get("arch"))
-                arch = Arch.from_dict(header["arch"])
+                arch = Arch.from_dict(top.get("arch"))
         except (ValueError, FalconetError) as e:
             raise FalconetError(f"{name}: unreadable header ({e}); recompile the network") from None
         if isa != ISA_VERSION or top.get("arch_hash") != arch.hash:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from falconet.isa.checks import Fields, fault, read_json
 from falconet.isa.errors import FalconetError, near, shown
 
 __all__ = ["ISA_VERSION", "PRESETS", "Arch", "preset"]
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 """Raised with every change of an instruction, a register or the meaning of either."""
 
 
@@ -27,13 +30,16 @@ class Arch:
     Parameters
     ----------
     lanes:
-        Channels in a block; the MAC array is ``lanes`` x ``lanes``, so it does ``lanes**2`` MACs
-        a cycle. A *word* of the scratchpad is one pixel of one block: ``lanes`` bytes.
+        Channels in a block. A *word* of the scratchpad is one pixel of one block: ``lanes`` bytes.
+        They are also the columns of the MAC array, its output channels.
+    rows:
+        Input channels that the MAC array multiplies in a cycle, so that it does ``rows * columns``
+        MACs; a word keeps it busy for ``word_steps``. 0: as many as lanes.
     banks, bank_words:
         The scratchpad: ``banks`` memories of ``bank_words`` words, one read and one write port
         each.
     weight_words:
-        Depth of the weight memory; one weight word is ``lanes**2`` bytes.
+        Depth of the weight memory; one weight word is ``rows * columns`` bytes.
     vector_words:
         Depth of the vector engine's weight memory; one word is ``taps * lanes`` bytes.
     taps:
@@ -56,6 +62,7 @@ class Arch:
 
     name: str
     lanes: int = 16
+    rows: int = 0
     banks: int = 8
     bank_words: int = 3072
     weight_words: int = 512
@@ -83,9 +90,22 @@ class Arch:
     TABLE_OPTIONS = TABLE_ANCHORS + ANCHORS  # the options of the run
     TABLE_ROWS = TABLE_OPTIONS + 1
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", self.rows or self.lanes)
+
+    @property
+    def columns(self) -> int:
+        """Output channels of the MAC array."""
+        return self.lanes
+
     @property
     def macs_per_cycle(self) -> int:
-        return self.lanes * self.lanes
+        return self.rows * self.columns
+
+    @property
+    def word_steps(self) -> int:
+        """Cycles, and weight words, in which the MAC array multiplies one word."""
+        return self.lanes // self.rows
 
     @property
     def scratchpad_words(self) -> int:
@@ -93,8 +113,8 @@ class Arch:
 
     @property
     def weight_param_words(self) -> int:
-        """Weight words that hold the parameters of one output block (``lanes`` x 16 bytes)."""
-        return self.PARAM_BYTES // self.lanes
+        """Weight words that hold the parameters of one output block (``columns`` x 16 bytes)."""
+        return self.PARAM_BYTES // self.rows
 
     @property
     def vector_param_words(self) -> int:
@@ -109,9 +129,7 @@ class Arch:
     @property
     def hash(self) -> int:
         """32 bits that name this machine; register ``ARCH_HASH`` and every program carry them."""
-        identity = {
-            k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "clock_mhz")
-        }
+        identity = {k: v for k, v in self.to_dict().items() if k not in ("name", "clock_mhz")}
         text = json.dumps({"isa": ISA_VERSION, **identity}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
@@ -127,7 +145,10 @@ class Arch:
         def power_of_two(v: int) -> bool:
             return v > 0 and v & (v - 1) == 0
 
+        need(re.fullmatch(r"\w[\w.-]{,59}", self.name, re.ASCII) is not None, "name",
+             "use at most 60 letters, digits, '-', '_' and '.'; files are called so")
         need(self.lanes in (8, 16), "lanes", "it must be 8 or 16")
+        need(self.rows in (8, self.lanes), "rows", "it must be 8 or as many as lanes")
         need(power_of_two(self.banks) and self.banks <= 16, "banks", "use 1, 2, 4, 8 or 16")
         need(self.bank_words > 0, "bank_words", "it must be positive")
         need(self.scratchpad_words <= 1 << 15, "bank_words", "all banks together hold 32768 words")
@@ -150,23 +171,54 @@ class Arch:
         )
         need(self.masters == 2, "masters", "the machine has two AXI masters")
         need(self.burst_beats in (4, 8, 16), "burst_beats", "use 4, 8 or 16")
+        need(1e-3 <= self.clock_mhz <= 1e6, "clock_mhz", "it must be 0.001 to 1,000,000")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """All fields; ``rows`` only where the array is not square, as of old."""
+        fields = dataclasses.asdict(self)
+        if self.rows == self.lanes:
+            del fields["rows"]
+        return fields
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Arch:
-        """Inverse of ``dataclasses.asdict``; a FalconetError for what is no Arch."""
-        known = {f.name for f in dataclasses.fields(cls)}
+    def from_dict(cls, data: Any, field: str = "arch") -> Arch:
+        """Inverse of :meth:`to_dict`; what is missing has its default, but for ``name``.
+
+        Raises
+        ------
+        FalconetError
+            Of what is no Arch; names the member of ``field``, as which ``data`` is known.
+        """
+        arch, known = Fields(data, field), [f.name for f in dataclasses.fields(cls)]
         for key in data:
             if key not in known:
-                raise FalconetError(f"arch description: {shown(key)} is unknown; recompile the "
-                                    "program")
+                fault(field, f"{shown(key)} is unknown; {near(key, known)}choose from "
+                             f"{', '.join(known)}")
+            if key == "clock_mhz":
+                arch.number(key, 1e-3, 1e6)
+            elif key != "name":
+                arch.whole(key, 0, 1 << 16)
+        return cls(**{**data, "name": arch.text("name")}).validate()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Arch:
+        """The machine that a JSON file describes: members as here; ``name``, if it is missing, is
+        the file's. A FalconetError names the file and what is wrong in it."""
+        path = Path(path)
         try:
-            return cls(**data).validate()
-        except TypeError as e:
-            raise FalconetError(f"arch description: {e}; recompile the program") from None
+            data = read_json(path.read_bytes())
+            if isinstance(data, dict):
+                data = {"name": path.stem, **data}
+            arch = cls.from_dict(data, "machine")
+            if PRESETS.get(arch.name, arch) != arch:
+                fault("machine.name", f"'{arch.name}' is a preset of Falconet; choose another")
+        except OSError as e:
+            raise FalconetError(f"{path}: {e.strerror or e}; give a JSON file that describes a "
+                                "machine") from None
+        except (ValueError, FalconetError) as e:
+            raise FalconetError(f"{path}: {e}; mend the description") from None
+        return arch
 
 
 PRESETS: dict[str, Arch] = {
@@ -183,10 +235,15 @@ PRESETS: dict[str, Arch] = {
 
 
 def preset(name: str) -> Arch:
-    """The preset called ``name``; an unknown name is refused with the list of known ones."""
+    """The preset called ``name``, or the machine of file ``name`` if that ends in ``.json``.
+
+    An unknown name is refused with the list of known ones.
+    """
+    if name.lower().endswith(".json"):
+        return Arch.load(name)
     try:
         return PRESETS[name]
     except KeyError:
         known = ", ".join(sorted(PRESETS))
         raise FalconetError(f"preset '{name}' is unknown; {near(name, PRESETS)}choose one of: "
-                            f"{known}") from None
+                            f"{known}, or give a JSON file") from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from falconet.isa.fields import Field, place
+from falconet.isa.machine.fields import Field, place
 
 __all__ = ["ANCHOR", "COUNTS", "ENTRY", "OPTIONS", "RECORD", "ROWS", "Row"]
 
@@ -58,10 +58,10 @@ RECORD = _row(
 )
 ENTRY = _row(
     "ENTRY", "What a stored value `q` means: entry `q + 128`. Two make a row.",
-    Field("score", 16, "score, in units of 2**-16"),
+    Field("score", 16, "score, in units of 2**-16; SCAN with `softmax`: exponential"),
     Field("objectness", 16, "objectness, in units of 2**-16"),
     Field("centre", 16, "how far a centre moves, in units of 2**-centre_shift", signed=True),
-    Field("size", 16, "size, in units of 2**-size_shift"),
+    Field("size", 16, "size, in units of 2**-size_shift; SCAN with `bins`: exponential"),
 )
 ANCHOR = _row(
     "ANCHOR", "One anchor of a cell.",
@@ -71,8 +71,10 @@ ANCHOR = _row(
     Field("cy", 16, "y", signed=True),
     Field("box", 16, "words from `box_base` to its box channels"),
     Field("objectness", 16, "words from `obj_base` to its objectness"),
-    Field("mark", 16, "MARK: words from `base` to its first channel"),
-    Field("lane", 16, "MARK: the lane of that"),
+    Field("mark", 16, "MARK: words from `base` to its first channel; SCAN with `softmax`: from "
+          "`score_base` to its first class"),
+    Field("lane", 8, "the lane of that"),
+    Field("box_lane", 8, "SCAN with `bins`: the lane of its first box channel"),
 )
 OPTIONS = _row(
     "OPTIONS", "The options of a run.",

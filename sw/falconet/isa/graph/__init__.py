@@ -1,0 +1,1 @@
+"""The integer graph: what a network computes, in exact integers."""

@@ -1,0 +1,1 @@
+"""The machine as software sees it: presets, instructions, registers, rounding, boards."""
