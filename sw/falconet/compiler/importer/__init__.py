@@ -1,5 +1,5 @@
-"""Quantised ONNX (QDQ, QCDQ) to the integer graph; the entry is falconet.compiler.onnx_import.
+"""Quantised ONNX (QDQ, QCDQ) to the integer graph; the entry is ``onnx.convert``.
 
-``model`` reads the file, ``quant``, ``linear``, ``elementwise`` and ``move`` say what each ONNX
-operator means as an expression (``expr``), ``build`` turns expressions into nodes.
+A file's node becomes an expression (``expr``) in the room of its format; ``build`` turns
+expressions into nodes, ``requant`` real scales into integers.
 """

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from falconet.isa import FalconetError, Mac
+from falconet.isa.errors import shown
 from falconet.isa.limits import LIMITS
 
 __all__ = ["CONSTANT_BYTES", "NODES", "NUMBERS", "SIDE", "Budget", "check_nodes", "check_shape"]
@@ -19,7 +20,7 @@ __all__ = ["CONSTANT_BYTES", "NODES", "NUMBERS", "SIDE", "Budget", "check_nodes"
 NODES = LIMITS["onnx"].nodes
 """Nodes of the graph; QuantizeLinear and DequantizeLinear count, so some 2,000 layers."""
 
-SIDE = next(f.hi for f in Mac.layout if f.name == "n_y")
+SIDE = Mac.field("n_y").hi
 """Pixels of an image, high and wide: what the machine counts."""
 
 NUMBERS = 1 << 26
@@ -35,11 +36,19 @@ Array = NDArray[np.generic]
 
 
 def check_nodes(model: onnx.ModelProto, where: str) -> None:
-    """Refuse more than NODES nodes, those of subgraphs included."""
+    """Refuse more than NODES nodes, those of subgraphs included, and what ends onnx itself."""
+    if model.functions:  # each may call others twice, and so on: onnx follows all of them
+        raise FalconetError(f"{where}: it has functions of its own "
+                            f"({shown(model.functions[0].name)}); put their nodes in their places "
+                            "with onnx.inliner.inline_local_functions")
     left, count = [model.graph], 0
     while left:
         graph = left.pop()
         count += len(graph.node)
+        for node in graph.node:
+            if node.op_type == "GatherND":  # onnx reads outside of a shape that has become negative
+                raise FalconetError(f"{where}: node {shown(node.name)} (GatherND): it is not "
+                                    "supported; simplify the model")
         left += [g for n in graph.node for a in n.attribute for g in (a.g, *a.graphs) if g.node]
     if count > NODES:
         raise FalconetError(f"{where}: it has {count:,} nodes and the limit is {NODES:,}; simplify "
@@ -75,6 +84,13 @@ class Budget:
                                 "it is computed; simplify the model")
         if size > self.left:
             raise FalconetError(f"{what}: the constants that the file computes take more than "
+                                f"{self.limit:,} bytes; simplify the model")
+        self.left -= size
+
+    def charge(self, size: int, what: str) -> None:
+        """Count ``size`` bytes of what is kept for ``what``."""
+        if size > self.left:
+            raise FalconetError(f"{what}: the places of values that the file moves take more than "
                                 f"{self.limit:,} bytes; simplify the model")
         self.left -= size
 

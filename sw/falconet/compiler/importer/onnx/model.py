@@ -11,14 +11,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from falconet.compiler.importer.cut import cut
-from falconet.compiler.importer.limits import check_nodes, check_shape
-from falconet.compiler.importer.nodes import OnnxNode, array, line, onnx_node, version_of
-from falconet.compiler.importer.opset import normalise
-from falconet.compiler.importer.shapes import NoShapes, infer
+from falconet.compiler.importer.onnx.cut import cut
+from falconet.compiler.importer.onnx.limits import check_nodes, check_shape
+from falconet.compiler.importer.onnx.nodes import OnnxNode, array, line, onnx_node, version_of
+from falconet.compiler.importer.onnx.opset import normalise
+from falconet.compiler.importer.onnx.shapes import NoShapes, infer
 from falconet.isa import FalconetError
 from falconet.isa.checks import read_json
-from falconet.isa.heads import parse
+from falconet.isa.metadata.head import parse
 
 __all__ = ["Model", "describe_heads", "load", "read"]
 

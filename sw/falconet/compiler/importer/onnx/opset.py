@@ -2,8 +2,8 @@
 
 Opsets 7 to 12 are raised to 13 or more, node by node and without onnx's version converter, which
 has no adapter for many operators. Opsets from 13 on stay what they are. In any opset 4-bit
-constants become int8, and pools with ``ceil_mode`` get the size that runtimes give them. Nodes keep
-their names.
+constants become 8-bit ones, pools with ``ceil_mode`` get the size that runtimes give them, and what
+is of onnxruntime's own domain becomes standard. Nodes keep their names.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from falconet.compiler.importer.nodes import version_of
-from falconet.compiler.importer.shapes import infer
+from falconet.compiler.importer.onnx.contrib import STANDARD, standard
+from falconet.compiler.importer.onnx.nodes import version_of
+from falconet.compiler.importer.onnx.shapes import infer
 from falconet.isa import FalconetError
 
 __all__ = ["CEIL", "label", "normalise"]
 
 CEIL = "ceil_mode averages over fewer pixels at the border; use ceil_mode = 0"
 _OLDEST = 7
-_STANDARD = ("", "ai.onnx")
 
 # Later opsets only take more types, negative axes, or attributes whose default is the old meaning.
 _SAME = frozenset((
@@ -63,6 +63,7 @@ def normalise(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
     if version < least:
         _raise(fresh, version, least)
     _unpack(fresh.graph)
+    standard(fresh.graph)
     _sizes(fresh)
     return fresh
 
@@ -98,7 +99,7 @@ class _Edit:
 
 def _raise(model: onnx.ModelProto, version: int, target: int) -> None:
     for node in model.graph.node:
-        if node.domain not in _STANDARD:
+        if node.domain not in STANDARD:
             continue
         edit = _Edit(node, model.graph, version)
         if (rule := _RULES.get(node.op_type)) is not None:
@@ -109,7 +110,7 @@ def _raise(model: onnx.ModelProto, version: int, target: int) -> None:
             edit.refuse(f"its form in opset {version} is not supported; export the network with "
                         "opset 13 or newer")
     for o in model.opset_import:
-        if o.domain in _STANDARD:
+        if o.domain in STANDARD:
             o.version = target
     model.ir_version = max(model.ir_version, 4)
 
@@ -186,27 +187,13 @@ _RULES: dict[str, Callable[[_Edit], None]] = {
 
 
 def _unpack(graph: onnx.GraphProto) -> None:
-    """4-bit constants of DequantizeLinear as int8, values the same; UINT4 is shifted by 8."""
-    four = {t.name: t for t in graph.initializer
-            if t.data_type in (TensorProto.INT4, TensorProto.UINT4)}
-    if four:
-        other = {i for n in graph.node if n.op_type != "DequantizeLinear" for i in n.input}
-        for node in graph.node:
-            if node.op_type != "DequantizeLinear" or node.input[0] not in four:
-                continue
-            zero = node.input[2] if len(node.input) > 2 else ""
-            if four[node.input[0]].data_type == TensorProto.UINT4 and not zero:
-                other.add(node.input[0])  # the shift needs a zero point
-        for name, tensor in four.items():
-            if name not in other:
-                shift = 8 if tensor.data_type == TensorProto.UINT4 else 0
-                values = numpy_helper.to_array(tensor).astype(np.int8) - np.int8(shift)
-                tensor.CopyFrom(numpy_helper.from_array(values, name))
-    for node in graph.node:  # onnxruntime writes them in its own domain before opset 21
-        if (node.domain == "com.microsoft" and node.op_type in ("QuantizeLinear",
-                                                                "DequantizeLinear")
-                and all(a.name == "axis" for a in node.attribute)):
-            node.domain = ""
+    """4-bit constants of DequantizeLinear as 8-bit ones, values the same."""
+    wider: dict[int, Any] = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8}
+    other = {i for n in graph.node if n.op_type != "DequantizeLinear" for i in n.input}
+    for tensor in graph.initializer:
+        if tensor.data_type in wider and tensor.name not in other:
+            values = numpy_helper.to_array(tensor).astype(wider[tensor.data_type])
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
 def _sizes(model: onnx.ModelProto) -> None:
@@ -272,7 +259,8 @@ def _resized(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
     if counts == out[2:]:
         return False
     edit = _Edit(node, onnx.GraphProto(), 0)
-    if node.op_type == "AveragePool" and counts != floors:
+    included = any(a.name == "count_include_pad" and a.i for a in node.attribute)
+    if node.op_type == "AveragePool" and counts != floors and included:
         edit.refuse(CEIL)
     edit.take("ceil_mode")
     if counts != floors:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from falconet.compiler.importer.context import Context, operator
-from falconet.compiler.importer.expr import IntInput, Quantised, Real, Value, Weight
-from falconet.compiler.importer.nodes import OnnxNode
+from falconet.compiler.importer.expr import IntInput, Quantised, Real, Value, View, Weight
+from falconet.compiler.importer.onnx.context import Context, operator
+from falconet.compiler.importer.onnx.nodes import OnnxNode
+from falconet.compiler.importer.onnx.roles import Role
+from falconet.compiler.importer.stage import Stage
+from falconet.compiler.importer.store.move import inner_stage
 
 __all__ = ["clip_integers"]
 
 Array = NDArray[Any]
 
 
-@operator("QuantizeLinear")
+@operator("QuantizeLinear", role=Role.QUANTISE)
 def quantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     scale = ctx.constant(node, args[1], 1)
     zero = ctx.constant(node, args[2], 2) if len(args) > 2 else None
@@ -30,12 +34,12 @@ def quantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) -> V
         steps = np.rint(array.astype(np.float32) / s) + z.astype(np.float32)
         stored: Array = np.clip(steps, info.min, info.max).astype(zero.dtype)
         return stored
-    expr = ctx.expr(node, args[0])
+    expr = args[0] if isinstance(args[0], View) else ctx.expr(node, args[0])
     step, zero_point, unsigned = _per_tensor(node, scale, zero)
     return Quantised(expr, step, zero_point, unsigned)
 
 
-@operator("DequantizeLinear")
+@operator("DequantizeLinear", role=Role.QUANTISE)
 def dequantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     x, scale = args[0], ctx.constant(node, args[1], 1)
     zero = ctx.constant(node, args[2], 2) if len(args) > 2 else None
@@ -56,6 +60,11 @@ def dequantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) ->
     if (step, zero_point, unsigned) != (x.scale, x.zero_point, x.unsigned):
         node.refuse(f"scale or zero point differ from those that '{node.inputs[0]}' was quantised "
                     "with; use the same")
+    if isinstance(x.expr, View):
+        inner = ctx.builder.quantise(x.expr.inner, inner_stage(x.expr.inner, Stage(
+            x.scale, x.zero_point, x.lo, x.hi)), f"{node.inputs[0]}/in")
+        real = Real(node.name, x.expr.inner.shape, inner)
+        return dataclasses.replace(x.expr, inner=real, stored=node.inputs[0])
     return ctx.builder.real_of(x, node.inputs[0])
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
-from falconet.compiler.importer.shapes import infer
-from falconet.isa.heads import fault
+from falconet.compiler.importer.onnx.shapes import infer
+from falconet.isa.metadata.head import fault
 
 __all__ = ["cut"]
 

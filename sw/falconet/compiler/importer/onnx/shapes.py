@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from falconet.compiler.importer.limits import Budget
-from falconet.compiler.importer.nodes import array, evaluate, line, onnx_node, version_of
+from falconet.compiler.importer.onnx.limits import Budget
+from falconet.compiler.importer.onnx.nodes import array, evaluate, line, onnx_node, version_of
+from falconet.compiler.importer.onnx.sides import check_sides
+from falconet.isa import FalconetError
 
 __all__ = ["NoShapes", "check_constants", "infer"]
+
+_FEW = 1 << 16
+"""Numbers of a list that onnx may follow; it takes some 150 bytes for each."""
 
 _LEFT = ("If", "QuantizeLinear", "DequantizeLinear")  # not folded: no constants for the next node
 
@@ -25,28 +31,49 @@ class NoShapes(Exception):
 def infer(model: onnx.ModelProto, *, strict: bool = False) -> onnx.ModelProto:
     """The model with all shapes that onnx infers.
 
-    onnx follows the integers that shapes are made of, those of a Range one by one: first the model
-    is looked through for one that is too long. With ``strict`` a shape that
-    onnx cannot infer is a fault. Raises :class:`NoShapes`.
+    onnx follows the numbers that shapes are made of, one by one, in every list whose length it
+    knows: where one is long, or may become so, it is told not to. With ``strict`` a shape that onnx
+    cannot infer is a fault. Raises :class:`NoShapes`, and FalconetError for a negative side.
     """
-    known = True
-    if any(n.op_type == "Range" for n in model.graph.node):
-        known = check_constants(_infer(model, False, False))
-    return _infer(model, strict, known)
+    bare = _infer(model, False, False)
+    longest, unknown = _lists(bare.graph)
+    if longest <= _FEW and unknown:  # what may depend on constants that are computed
+        longest = max((a.size for a in check_constants(bare).values() if a.ndim == 1), default=0)
+    return _infer(model, strict, longest <= _FEW)
 
 
 def _infer(model: onnx.ModelProto, strict: bool, known: bool) -> onnx.ModelProto:
     try:
+        check_sides(model, known=known)
         return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=known)
+    except FalconetError:
+        raise
     except Exception as e:  # onnx raises classes of its own
         raise NoShapes(f"its shapes do not fit together, says onnx ({line(e)}); export it again"
                        ) from None
 
 
-def check_constants(model: onnx.ModelProto) -> bool:
+def _lists(graph: onnx.GraphProto) -> tuple[int, bool]:
+    """Numbers of the longest list of a graph and of those in it; whether a shape is not known."""
+    longest = max((math.prod(t.dims) for t in graph.initializer if len(t.dims) == 1), default=0)
+    known = {""}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shape = value.type.tensor_type.shape
+        if value.type.tensor_type.HasField("shape") and (
+                all(d.HasField("dim_value") for d in shape.dim)):
+            known.add(value.name)
+            longest = max(longest, shape.dim[0].dim_value if len(shape.dim) == 1 else 0)
+    unknown = any(o not in known for n in graph.node for o in n.output)
+    for inner in (g for n in graph.node for a in n.attribute for g in (a.g, *a.graphs)):
+        found = _lists(inner)
+        longest, unknown = max(longest, found[0]), unknown or found[1]
+    return longest, unknown
+
+
+def check_constants(model: onnx.ModelProto) -> dict[str, Array]:
     """Refuse a model whose constants are too much, before they are computed.
 
-    ``model`` has the shapes that are known. Returns whether every Range is constant.
+    ``model`` has the shapes that are known. Returns the constants, computed and held.
     """
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
               for v in (*model.graph.value_info, *model.graph.input)
@@ -54,7 +81,7 @@ def check_constants(model: onnx.ModelProto) -> bool:
     held = {t.name: array(t) for t in model.graph.initializer}
     budget = Budget(sum(a.nbytes for a in held.values()), version_of(model))
     _walk(model.graph, held, shapes, budget)
-    return all(n.output[0] in held for n in model.graph.node if n.op_type == "Range")
+    return held
 
 
 def _walk(graph: onnx.GraphProto, values: dict[str, Array], shapes: dict[str, list[int]],
