@@ -7,9 +7,20 @@ from contextlib import contextmanager
 
 from falconet.isa import FalconetError
 
-__all__ = ["Findings"]
+__all__ = ["Findings", "Refused"]
 
 _MOST = 20
+
+
+class Refused(FalconetError):
+    """What is wrong with a network: ``reasons``, each a sentence; the message has some of them."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        self.reasons = reasons
+        more = [f"and {len(reasons) - _MOST} more"] if len(reasons) > _MOST else []
+        first = f"the network cannot be compiled for {len(reasons)} reasons:"
+        super().__init__(reasons[0] if len(reasons) == 1 else
+                         "\n  ".join([first, *reasons[:_MOST], *more]))
 
 
 class Findings:
@@ -26,15 +37,12 @@ class Findings:
         """A refusal within is kept instead of raised."""
         try:
             yield
+        except Refused as e:
+            self._found.update(dict.fromkeys(e.reasons))
         except FalconetError as e:
             self._found[str(e)] = None
 
     def check(self) -> None:
         """Raise what was collected: one sentence as it is, several as a list, a line each."""
-        found = list(self._found)
-        if len(found) > 1:
-            more = [f"and {len(found) - _MOST} more"] if len(found) > _MOST else []
-            first = f"the network cannot be compiled for {len(found)} reasons:"
-            raise FalconetError("\n  ".join([first, *found[:_MOST], *more]))
-        if found:
-            raise FalconetError(found[0])
+        if self._found:
+            raise Refused(list(self._found))

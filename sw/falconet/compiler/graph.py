@@ -1,50 +1,37 @@
 """The integer graph between importer and back end: what a network computes, in exact integers.
 
-Batch is 1; a tensor is int8 [C, H, W]. Every operation obeys docs/arithmetic.md: an exact
-accumulator over the *stored* values, then ``bias, mult, mult_neg, shift, zp, lo, hi`` and
-optionally a table. Zero points of the inputs are folded into the bias.
-
-=========  =================================================================================
-op         attributes and constants (lists of int, arrays; ``C`` channels in, ``O`` out)
-=========  =================================================================================
-conv       ``kernel`` (ky, kx), ``stride`` (y, x), ``pads`` (top, left, bottom, right),
-           ``dilation`` (y, x), ``groups``, ``pad`` (input zero point), output stage;
-           ``weight`` int8 [O, C / groups, ky, kx]. Depthwise: groups == C == O. Linear: the
-           kernel is the whole input. ``pool`` true: every weight is 1 (average pooling).
-maxpool    ``kernel``, ``stride``, ``pads``, ``dilation``, ``pad`` = -128, output stage
-eltwise    one or two inputs of equal shape, output stage;
-           ``coef`` int32 [n_src, C], ``|coef| < 2**16``
-concat     along channels; scale and zero point of the inputs are those of the output
-slice      channels ``begin`` to ``end`` (exclusive)
-upsample   pixel repetition ``fy``, ``fx``
-=========  =================================================================================
-
-"Output stage" is the attributes ``zp``, ``lo``, ``hi`` and the constants ``bias`` int32 [O],
-``mult`` uint32 [O], ``mult_neg`` uint32 [O], ``shift`` uint8 [O] and, if there is one, ``table``
-int8 [256], indexed by the clamped value + 128.
+Batch is 1; a tensor is int8 [C, H, W]. A node is an operator (:mod:`falconet.isa.graph.ops`,
+docs/operators.md) with its inputs and constants. Every operation obeys docs/arithmetic.md: an exact
+accumulator over the *stored* values, then the output stage. Zero points of the inputs are folded
+into the bias.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.isa.checks import Fields
+from falconet.isa.graph.operator import Given, Operator
+from falconet.isa.graph.ops import operator
+from falconet.isa.graph.ops.conv import Conv
+from falconet.isa.graph.tensor import Shape
 
-__all__ = ["OPS", "Graph", "Node", "Tensor", "output_shape"]
+__all__ = ["Graph", "Node", "Shape", "Tensor", "output_shape"]
 
-OPS = ("conv", "maxpool", "eltwise", "concat", "slice", "upsample")
-
-_MADE_FOR = re.compile(r"(/(copy\d*|aligned\d*|rescale|above|below))+(\.\d+)?$")
+_MADE_FOR = re.compile(r"(/(copy\d*|aligned\d*|part\d*|rescale|above|below|groups|group\d+"
+                       r"|step\d+|piece\d*))+(\.\d+)?$")
 _ALIGN = 16  # of every constant in the blob
 _DTYPES = ("int8", "uint8", "int32", "uint32")
 
 Array = NDArray[Any]
-Shape = tuple[int, int, int]
+Kind = TypeVar("Kind", bound=Operator)
 
 
 @dataclass(frozen=True)
@@ -59,20 +46,31 @@ class Tensor:
 
 @dataclass
 class Node:
-    """One operation; ``name`` is that of the ONNX node it came from (unique in the graph)."""
+    """One operation; ``name`` is that of the ONNX node it came from (unique in the graph).
 
-    op: str
+    ``attrs`` is the operator with its attributes, and frozen: a change makes a new one
+    (``dataclasses.replace``).
+    """
+
+    attrs: Operator
     name: str
     inputs: list[str]
     output: str
-    attrs: dict[str, Any] = field(default_factory=dict)
     consts: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def op(self) -> str:
+        return self.attrs.op
+
+    def of(self, kind: type[Kind]) -> Kind:
+        """The attributes, for those who know the operator."""
+        assert isinstance(self.attrs, kind)
+        return self.attrs
 
     def with_(self, **changes: Any) -> Node:
         """A copy with some members replaced; lists and dicts are not shared."""
-        fresh = {"inputs": list(self.inputs), "attrs": dict(self.attrs),
-                 "consts": dict(self.consts)}
-        return replace(self, **{**fresh, **changes})
+        return replace(self, **{"inputs": list(self.inputs), "consts": dict(self.consts),
+                                **changes})
 
     @property
     def origin(self) -> str:
@@ -80,10 +78,14 @@ class Node:
         return _MADE_FOR.sub("", self.name)
 
     @property
+    def given(self) -> dict[str, Given]:
+        """Types and shapes of the constants."""
+        return {k: Given(v.dtype.name, v.shape) for k, v in self.consts.items()}
+
+    @property
     def depthwise(self) -> bool:
         """A conv that multiplies each channel by itself (runs on the vector engine)."""
-        return (self.op == "conv" and self.attrs["groups"] == self.consts["weight"].shape[0]
-                and self.consts["weight"].shape[1] == 1)
+        return isinstance(self.attrs, Conv) and self.attrs.depthwise(self.consts["weight"].shape)
 
 
 @dataclass
@@ -105,12 +107,13 @@ class Graph:
         """The nodes that read ``tensor``, in order."""
         return [n for n in self.nodes if tensor in n.inputs]
 
+    def shapes(self, node: Node) -> list[Shape]:
+        """Of the node's inputs."""
+        return [self.tensors[i].shape for i in node.inputs]
+
     def macs(self, node: Node) -> int:
-        """Multiply-accumulates of a conv (0 for other operations)."""
-        if node.op != "conv":
-            return 0
-        _, h, w = self.tensors[node.output].shape
-        return int(node.consts["weight"].size) * h * w
+        """Multiply-accumulates of a node; a convolution that only moves channels has none."""
+        return 0 if _moves(node) else node.attrs.macs(self.shapes(node), node.given)
 
     def copy(self) -> Graph:
         """A copy whose nodes and lists may be changed; constants are shared."""
@@ -121,7 +124,7 @@ class Graph:
         """A JSON-able description and the constants it points into.
 
         Each constant is ``{"dtype", "shape", "offset"}``: C order, little endian, ``offset``
-        bytes into the blob. ``falconet_sim.golden`` reads this form by itself.
+        bytes into the blob. ``falconet_sim.golden.device`` reads this form by itself.
         """
         blob = bytearray()
 
@@ -141,7 +144,7 @@ class Graph:
             ],
             "nodes": [
                 {"op": n.op, "name": n.name, "inputs": list(n.inputs), "output": n.output,
-                 "attrs": dict(n.attrs), "consts": {k: put(v) for k, v in n.consts.items()}}
+                 "attrs": n.attrs.to_dict(), "consts": {k: put(v) for k, v in n.consts.items()}}
                 for n in self.nodes
             ],
             "inputs": list(self.inputs),
@@ -167,7 +170,8 @@ class Graph:
                 for t in data["tensors"]
             }
             nodes = [
-                Node(n["op"], n["name"], list(n["inputs"]), n["output"], dict(n["attrs"]),
+                Node(operator(n["op"]).read(Fields(n["attrs"], f"node '{n['name']}'")), n["name"],
+                     list(n["inputs"]), n["output"],
                      {k: get(v) for k, v in n["consts"].items()}) for n in data["nodes"]
             ]
             return cls(data["name"], tensors, nodes, list(data["inputs"]),
@@ -177,22 +181,17 @@ class Graph:
                                 ) from None
 
 
-def output_shape(node: Node, inputs: list[Shape]) -> Shape:
-    """The shape that ``node`` makes of its inputs' shapes (no check of attributes)."""
-    c, h, w = inputs[0]
+def _moves(node: Node) -> bool:
+    """Whether it is a convolution that stores some of its input's channels as they are."""
     a = node.attrs
-    if node.op in ("conv", "maxpool"):
-        (ky, kx), (sy, sx), (dy, dx) = a["kernel"], a["stride"], a["dilation"]
-        top, left, bottom, right = a["pads"]
-        return (
-            int(node.consts["weight"].shape[0]) if node.op == "conv" else c,
-            (h + top + bottom - dy * (ky - 1) - 1) // sy + 1,
-            (w + left + right - dx * (kx - 1) - 1) // sx + 1,
-        )
-    if node.op == "concat":
-        return sum(s[0] for s in inputs), h, w
-    if node.op == "slice":
-        return a["end"] - a["begin"], h, w
-    if node.op == "upsample":
-        return c, h * a["fy"], w * a["fx"]
-    return c, h, w
+    if not isinstance(a, Conv) or a.kernel != (1, 1) or a.groups != 1:
+        return False
+    w, exact = node.consts["weight"], 1 << node.consts["shift"].astype(np.int64)
+    return bool(np.count_nonzero(w) <= len(w) and w.max() == 1 and w.min() >= 0
+                and np.all(w.sum((1, 2, 3), dtype=np.int64) <= 1)
+                and np.all(node.consts["mult"] == exact))
+
+
+def output_shape(node: Node, inputs: Sequence[Shape]) -> Shape:
+    """The shape that ``node`` makes of its inputs' shapes (no check of attributes)."""
+    return node.attrs.shape(inputs, node.given)

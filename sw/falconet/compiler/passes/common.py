@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from falconet.compiler.graph import Graph, Node
@@ -34,4 +33,4 @@ def eliminate_common(graph: Graph) -> Graph:
 
 def _key(node: Node) -> Any:
     consts = tuple((k, v.dtype.str, v.shape, v.tobytes()) for k, v in sorted(node.consts.items()))
-    return node.op, tuple(node.inputs), json.dumps(node.attrs, sort_keys=True), consts
+    return node.attrs, tuple(node.inputs), consts

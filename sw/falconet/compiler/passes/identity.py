@@ -42,13 +42,8 @@ def remove_identities(graph: Graph) -> Graph:
 
 
 def _changes_nothing(graph: Graph, node: Node, reach: tuple[int, int]) -> bool:
-    if node.op == "concat":
-        return len(node.inputs) == 1
-    if node.op == "slice":
-        begin, end = node.attrs["begin"], node.attrs["end"]
-        return (begin, end) == (0, graph.tensors[node.inputs[0]].shape[0])
-    if node.op == "upsample":
-        return bool(node.attrs["fy"] == node.attrs["fx"] == 1)
+    if node.attrs.idle(graph.shapes(node)):
+        return True
     if not uniform(node):
         return False
     lo, hi = reach

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from falconet.compiler.graph import Graph, Node
+from falconet.isa.graph.ops.conv import Conv
+from falconet.isa.graph.tensor import HI, LO
+from falconet.isa.graph.windowed import Windowed
 
 __all__ = ["fold_pads"]
 
@@ -18,12 +23,14 @@ def fold_pads(graph: Graph) -> Graph:
     new = graph.copy()
     pads = {n.output: n for n in new.nodes if _only_pads(n)}
     for node in new.nodes:
-        pad = pads.get(node.inputs[0])
-        while pad is not None and _takes(node, pad):
-            node.attrs["pads"] = [a + b for a, b in zip(node.attrs["pads"], pad.attrs["pads"])]
-            node.attrs["pad"] = pad.attrs["pad"]
-            node.inputs = [pad.inputs[0]]
-            pad = pads.get(node.inputs[0])
+        while node.inputs[0] in pads:
+            before, window = pads[node.inputs[0]], node.attrs
+            pad = before.of(Conv)
+            if not isinstance(window, Windowed) or not _takes(window, pad):
+                break
+            top, left, bottom, right = (a + b for a, b in zip(window.pads, pad.pads))
+            node.attrs = dataclasses.replace(window, pad=pad.pad, pads=(top, left, bottom, right))
+            node.inputs = [before.inputs[0]]
     read = {i for n in new.nodes for i in n.inputs} | set(new.outputs)
     for node in pads.values():
         if node.output not in read:
@@ -32,17 +39,14 @@ def fold_pads(graph: Graph) -> Graph:
     return new
 
 
-def _takes(node: Node, pad: Node) -> bool:
-    if node.op == "conv":
-        return bool(node.attrs["pad"] == pad.attrs["pad"])
-    return node.op == "maxpool" and not any(node.attrs["pads"])
+def _takes(window: Windowed, pad: Conv) -> bool:
+    return window.pad == pad.pad if isinstance(window, Conv) else not any(window.pads)
 
 
 def _only_pads(node: Node) -> bool:
-    if not (node.depthwise and node.attrs.get("pool") and node.attrs["kernel"] == [1, 1]):
-        return False
-    k, a = node.consts, node.attrs
-    return (a["stride"] == [1, 1] and (a["lo"], a["hi"]) == (-128, 127) and "table" not in k
-            and a["zp"] == a["pad"] and bool(np.all(k["bias"] == -a["pad"]))
-            and bool(np.all(k["mult"] == 1 << 16) and np.all(k["mult_neg"] == 1 << 16)
-                     and np.all(k["shift"] == 16)))
+    a, k = node.attrs, node.consts
+    return (isinstance(a, Conv) and node.depthwise and a.pool and a.kernel == a.stride == (1, 1)
+            and (a.lo, a.hi) == (LO, HI) and "table" not in k
+            and a.zp == a.pad and bool(np.all(k["bias"] == -a.pad))
+            and bool(np.all(k["mult"] == 1 << k["shift"].astype(np.int64))
+                     and np.all(k["mult_neg"] == k["mult"])))

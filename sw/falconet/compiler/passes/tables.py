@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from falconet.compiler.graph import Graph, Node
 from falconet.compiler.unary import unary_map, uniform, value_ranges
+from falconet.isa.graph.stage import Staged
 
 __all__ = ["fuse_tables"]
 
 
 def fuse_tables(graph: Graph) -> Graph:
-    """Fuse an element-wise function of one tensor into the conv or eltwise that writes the tensor.
+    """Fuse an element-wise function of one tensor into the node that writes the tensor.
 
     Any such function is a table of 256 bytes; one that only limits becomes the clamp ``lo, hi``.
     The tensor between must have no other reader and be no output of the graph.
@@ -22,7 +25,7 @@ def fuse_tables(graph: Graph) -> Graph:
     for node in list(new.nodes):
         source = node.inputs[0]
         before = writers.get(source)
-        if (before is None or before.op not in ("conv", "eltwise") or not uniform(node)
+        if (before is None or not before.attrs.fuses or not uniform(node)
                 or readers[source] != 1 or source in new.outputs):
             continue
         lo, hi = value_ranges(new)[source]
@@ -41,7 +44,7 @@ def _fuse(node: Node, mapped: np.ndarray, lo: int, hi: int) -> None:
     if "table" not in node.consts:
         least, most = int(reached.min()), int(reached.max())
         if np.array_equal(reached, np.clip(values, least, most)):
-            node.attrs.update(lo=least, hi=most)
+            node.attrs = dataclasses.replace(node.of(Staged), lo=least, hi=most)
             return
         node.consts["table"] = mapped
     else:

@@ -1,0 +1,1 @@
+"""Detection heads: from a description to the machine's tables."""

@@ -1,0 +1,1 @@
+"""What the machine is asked to do: operations and their tiles."""

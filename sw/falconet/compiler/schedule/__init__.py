@@ -1,0 +1,1 @@
+"""What streams and what stays, in which order, and where in the scratchpad."""
