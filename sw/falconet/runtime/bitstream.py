@@ -1,8 +1,8 @@
 """Loading a bitstream without PYNQ: the kernel's FPGA manager, the clock, the widths of AXI ports.
 
 Sources: the header of .bit files as Xilinx' tools write it; the kernel's "FPGA Manager" and its
-sysfs; UG585 appendix B (SLCR) for the Zynq-7000; UG1087 (CRL_APB, FPD_SLCR, AFIFM) for the Zynq
-UltraScale+. ``root`` is as in :mod:`falconet.runtime.linux`. Not yet tried on a board.
+sysfs; for clock and ports see :mod:`falconet.runtime.hosts`. ``root`` is as in
+:mod:`falconet.runtime.linux`. Not yet tried on a board.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from falconet.isa import Board, FalconetError, Host, clock_divisors
-from falconet.runtime.linux import ROOT, map_physical
+from falconet.isa import Board, FalconetError, clock_divisors
+from falconet.runtime.hosts import system_of
+from falconet.runtime.linux import ROOT
 
 __all__ = ["load_bitstream", "parse_bit", "set_clock"]
 
 _MANAGER = "sys/class/fpga_manager/fpga0"
-_SLCR, _UNLOCK, _UNLOCK_KEY = 0xF800_0000, 0x008, 0xDF0D
-_PAGE = 4096
 
 
 def parse_bit(data: bytes, name: str = "bitstream") -> tuple[str, bytes]:
@@ -57,7 +56,7 @@ def load_bitstream(path: str | Path, board: Board, root: Path = ROOT) -> None:
     FalconetError
         if the file is not a bitstream for the board's chip, or the kernel does not take it.
     """
-    path = Path(path)
+    path, system = Path(path), system_of(board)
     try:
         part, words = parse_bit(path.read_bytes(), str(path))
     except OSError as e:
@@ -82,45 +81,18 @@ def load_bitstream(path: str | Path, board: Board, root: Path = ROOT) -> None:
             f"{e.filename}: {e.strerror}; run as root, on a kernel with an FPGA manager") from None
     if state != "operating":
         raise FalconetError(f"{manager}/state: '{state}', not 'operating'; see the kernel's log")
-    if board.host is Host.ZYNQMP:
-        _set_widths(root)
+    system.set_ports(root)
     set_clock(board, root)
 
 
 def set_clock(board: Board, root: Path = ROOT) -> float:
     """Set the machine's clock to that of the board or just below; returns it in MHz."""
-    if board.host is Host.ZYNQ7:
-        slcr = map_physical(_SLCR, _PAGE, root)
-        reference = 50.0 * (int(slcr[0x108 // 4]) >> 12 & 0x7F)  # IO_PLL_CTRL, of 50 MHz
-        first, second = _divisors(reference, board)
-        slcr[_UNLOCK // 4] = _UNLOCK_KEY
-        slcr[0x170 // 4] = second << 20 | first << 8  # FPGA0_CLK_CTRL, of the IO PLL
-        slcr[0x178 // 4] = 0  # FPGA0_THR_CNT: the clock runs
-        slcr[0x240 // 4] = int(slcr[0x240 // 4]) & ~1  # FPGA_RST_CTRL: FCLKRESETN[0] is high
-    elif board.host is Host.ZYNQMP:
-        crl = map_physical(0xFF5E_0000, _PAGE, root)
-        control = int(crl[0x20 // 4])  # IOPLL_CTRL: FBDIV, DIV2
-        reference = 100 / 3 * (control >> 8 & 0x7F) / (2 if control >> 16 & 1 else 1)
-        first, second = _divisors(reference, board)
-        crl[0xC0 // 4] = 1 << 24 | second << 16 | first << 8  # PL0_REF_CTRL, of the IOPLL
-    else:
-        raise FalconetError(f"board '{board.name}' has no processing system that makes its clock")
-    return reference / (first * second)
-
-
-def _divisors(reference: float, board: Board) -> tuple[int, int]:
+    system = system_of(board)
+    reference = system.pll_mhz(root)
     if not 400 <= reference <= 4000:
         raise FalconetError(
             f"board '{board.name}': its IO PLL seems to run at {reference:g} MHz; set the clock "
             "through the kernel instead")
-    return clock_divisors(reference, board.clock_mhz)
-
-
-def _set_widths(root: Path) -> None:
-    """Ports of the UltraScale+: HPM0_FPD 32 bits wide, HP0 and HP1 64."""
-    fpd = map_physical(0xFD61_5000, _PAGE, root)
-    fpd[0] = int(fpd[0]) & ~(3 << 8)
-    for base in (0xFD38_0000, 0xFD39_0000):
-        port = map_physical(base, _PAGE, root)
-        for register in (0x0, 0x14):
-            port[register // 4] = int(port[register // 4]) & ~3 | 1
+    first, second = clock_divisors(reference, board.clock_mhz)
+    system.set_divisors(first, second, root)
+    return reference / (first * second)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from falconet.isa import Board, FalconetError, Host, board
+from falconet.isa import Board, board
 from falconet.runtime.driver import Driver
+from falconet.runtime.hosts import system_of
 from falconet.runtime.linux import ROOT, DmaMemory, LinuxBus
 from falconet.runtime.pynq_board import PynqBoard
 
@@ -48,9 +49,7 @@ def open_board(
         patience = timeout or float(getattr(overlay.device, "run_timeout", TIMEOUT))
         return Driver(pynq, pynq, name="falconet", timeout=patience, waiting=waiting)
     described: Board = board(name)
-    if described.host is Host.UART:
-        raise FalconetError(
-            f"board '{name}' is reached by a serial line; use falconet.runtime.uart")
+    system_of(described)  # refuses a board that this computer cannot be
     return Driver(
         LinuxBus(described, root), DmaMemory(memory, root), name=name, arch=described.arch,
         timeout=timeout or TIMEOUT, waiting=waiting,

@@ -68,15 +68,25 @@ def _exp(x: Array) -> Array:
 
 
 def _decode(form: Mapping[str, Any], r: Array, cell: Array, stride: Array, anchor: Array) -> Array:
-    """Left, top, right, bottom [n, 4] of the four values ``r`` [n, 4]."""
+    """Left, top, right, bottom [n, 4] of the values ``r`` [n, 4 or 4 * bins]."""
     kind = form["kind"]
     if kind == "distance":
         function = form.get("function", "linear")
         d = np.maximum(_exp(r) if function == "exp" else r, 0)
         return np.hstack([cell - d[:, :2] * stride, cell + d[:, 2:] * stride])
-    if kind == "ssd":
+    if kind == "dfl":
+        sides = r.reshape(len(r), 4, r.shape[1] // 4)
+        weights = np.exp(sides - sides.max(axis=2, keepdims=True))
+        d = weights @ np.arange(sides.shape[2]) / weights.sum(axis=2)
+        return np.hstack([cell - d[:, :2] * stride, cell + d[:, 2:] * stride])
+    if kind in ("ssd", "linear"):
         v0, v1 = form.get("variances", (1, 1))
-        middle, extent = cell + v0 * r[:, :2] * anchor, anchor * _exp(v1 * r[:, 2:])
+        middle, size = cell + v0 * r[:, :2] * anchor, v1 * r[:, 2:]
+        extent = anchor * (_exp(size) if kind == "ssd" else np.maximum(size, 0))
+    elif kind == "yolov3":
+        scale = float(form.get("scale", 1))
+        middle = cell + (scale * _sigmoid(r[:, :2]) - (scale - 1) / 2) * stride
+        extent = anchor * _exp(r[:, 2:])
     elif kind == "grid":
         middle, extent = cell + r[:, :2] * stride, stride * _exp(r[:, 2:])
     elif kind == "yolo":
@@ -84,7 +94,8 @@ def _decode(form: Mapping[str, Any], r: Array, cell: Array, stride: Array, ancho
         middle, extent = cell + (t[:, :2] - 0.5) * stride, anchor * t[:, 2:] ** 2
     else:
         raise FalconetError(
-            f"meta: postprocess.box.kind='{kind}' is unknown; use ssd, grid, yolo or distance"
+            f"meta: postprocess.box.kind='{kind}' is unknown; use ssd, linear, grid, yolo, "
+            "yolov3, distance or dfl"
         )
     return np.hstack([middle - extent / 2, middle + extent / 2])
 
@@ -111,15 +122,26 @@ class _Level:
         rows: Array = tensor.reshape(-1, values, *shape[1:]).transpose(2, 3, 0, 1)
         return rows.reshape(-1, values).astype(np.float64)
 
-    def scores(self, rule: str, classes: int) -> Array:
+    def scores(self, rule: str, classes: int, background: int | str) -> Array:
         """[H * W * A, classes]."""
         if rule == "softmax":
-            background, logit = self.rows("class", 2).T
-            scores = _sigmoid(logit - background)[:, None]
+            scores = self._softmax(classes, background)
         else:
             scores = _sigmoid(self.rows("class", classes))
-        return scores * _sigmoid(self.rows("objectness", 1)) if "objectness" in self.level else (
-            scores)
+        if "objectness" in self.level:
+            scores = scores * _sigmoid(self.rows("objectness", 1))
+        root: Array = np.sqrt(scores) if rule == "geometric" else scores
+        return root
+
+    def _softmax(self, classes: int, background: int | str) -> Array:
+        """Shares of the classes without the background's."""
+        if background == "zero":
+            logits, place = np.insert(self.rows("class", classes), 0, 0.0, axis=1), 0
+        else:
+            logits, place = self.rows("class", classes + 1), int(background)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        shares: Array = np.delete(weights / weights.sum(axis=1, keepdims=True), place, axis=1)
+        return shares
 
     def cells(self, row: Array, offset: float) -> tuple[Array, Array]:
         """Centre of the cell, and size of the anchor, of each row: x, y [n, 2] each."""
@@ -141,17 +163,18 @@ def decode(
         (height, width) of the network's input, where the description says ``clip``.
     """
     form, rule = post["box"], post.get("score", "sigmoid")
-    if rule not in ("sigmoid", "softmax"):
+    if rule not in ("sigmoid", "softmax", "geometric"):
         raise FalconetError(
-            f"meta: postprocess.score='{rule}' is unknown; use sigmoid or softmax"
+            f"meta: postprocess.score='{rule}' is unknown; use sigmoid, softmax or geometric"
         )
     found = []
     for each in post["levels"]:
         level = _Level(each, get)
-        scores = level.scores(rule, len(post["labels"]))
+        scores = level.scores(rule, len(post["labels"]), post.get("background", 0))
         row, label = np.nonzero(scores >= least)
         cell, anchor = level.cells(row, float(post.get("offset", 0.5)))
-        edges = _decode(form, level.rows("box", 4)[row], cell, level.stride, anchor)
+        r = level.rows("box", 4 * form.get("bins", 1))[row]
+        edges = _decode(form, r, cell, level.stride, anchor)
         if post.get("clip", False):
             if size is None:
                 raise FalconetError("meta: preprocess.size is missing; postprocess.clip needs it")
@@ -159,8 +182,8 @@ def decode(
         points = np.zeros((len(row), 0, 2))
         if "landmark" in each:
             values = get(each["landmark"]).shape[0] // len(level.anchors)
-            unit = float(form.get("variances", (1, 1))[0]) * anchor if form["kind"] == "ssd" else (
-                level.stride)
+            unit = float(form.get("variances", (1, 1))[0]) * anchor if (
+                form["kind"] in ("ssd", "linear")) else level.stride
             r = level.rows("landmark", values)[row].reshape(len(row), values // 2, 2)
             points = cell[:, None] + r * np.broadcast_to(unit, cell.shape)[:, None]
         edges[:, 2:] -= edges[:, :2]

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from falconet.isa import SEGMENT_PAGE
+
 __all__ = ["Buffer", "Bus", "Memory", "Wake", "first_fit"]
 
 
@@ -64,7 +66,7 @@ class Buffer(Protocol):
 
 
 class Memory(Protocol):
-    def allocate(self, nbytes: int, align: int = 4096) -> Buffer:
+    def allocate(self, nbytes: int, align: int = SEGMENT_PAGE) -> Buffer:
         """Memory that begins at a multiple of ``align``, below 4 GiB."""
         ...
 

@@ -1,23 +1,23 @@
 """Boxes of the machine: the options of a run, and what the detect engine left in memory.
 
-``detect`` is a program's ``header["detect"]`` (falconet.isa.container); the integers are those of
-docs/arithmetic.md, section Detection.
+``detect`` is :attr:`falconet.isa.Program.detect`; the integers are those of docs/arithmetic.md,
+section Detection.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch, FalconetError
-from falconet.isa.rows import COUNTS, ENTRY, OPTIONS
-from falconet.isa.rows import RECORD as RECORD_ROW
+from falconet.isa.machine.rows import COUNTS, ENTRY, OPTIONS
+from falconet.isa.machine.rows import RECORD as RECORD_ROW
+from falconet.isa.program.forms import Detect
 
 __all__ = [
     "RECORD", "Detections", "Limits", "Options", "Records", "gaussian_weights", "limits",
@@ -88,20 +88,20 @@ def gaussian_weights(sigma: float) -> NDArray[np.uint16]:
     return np.array([(a, a - b) for a, b in itertools.pairwise(g)], np.uint16)
 
 
-def limits(detect: Mapping[str, Any], options: Options | None = None) -> Limits:
+def limits(detect: Detect, options: Options | None = None) -> Limits:
     """The options of a run, the program's defaults filled in."""
     o = options or Options()
-    room = int(detect["limit"])
+    room = detect.limit
     if o.maximum is not None and o.maximum > room:
         raise FalconetError(
             f"options: maximum={o.maximum}; the program has room for {room}: give 1 to {room}, or "
             "compile it with a greater maximum"
         )
-    score = detect["score"] if o.score is None else o.score
-    iou = detect["iou"] if o.iou is None else o.iou
+    score = detect.score if o.score is None else o.score
+    iou = detect.iou if o.iou is None else o.iou
     weights = None
-    if detect["mode"] == "soft_gaussian":
-        weights = gaussian_weights(detect["sigma"] if o.sigma is None else o.sigma)
+    if detect.mode == "soft_gaussian":
+        weights = gaussian_weights(detect.sigma if o.sigma is None else o.sigma)
     return Limits(
         min(max(round(score * 65536), 0), 65535), round(iou * 65536),
         room if o.maximum is None else int(o.maximum), weights,
@@ -121,9 +121,7 @@ def q_min(table: Sequence[int], score_min: int) -> int:
     return sum(entry < score_min for entry in table) - 128
 
 
-def pack_options(
-    detect: Mapping[str, Any], options: Options | None = None
-) -> list[tuple[int, bytes]]:
+def pack_options(detect: Detect, options: Options | None = None) -> list[tuple[int, bytes]]:
     """What the driver writes into segment INPUT for a run: (byte offset, bytes) each.
 
     A row of options a level, and the Gaussian weights in the detect table's columns score and
@@ -131,15 +129,15 @@ def pack_options(
     """
     lim = limits(detect, options)
     written = []
-    for level in detect["levels"]:
+    for level in detect.levels:
         row = np.zeros(1, _OPTIONS)
         row["score_min"], row["threshold"] = lim.score_min, lim.threshold
-        row["q_min"], row["maximum"] = q_min(level["score"], lim.score_min), lim.maximum
-        written.append((int(level["options"]), row.tobytes()))
-    if lim.weights is not None and detect["weights"] >= 0:
+        row["q_min"], row["maximum"] = q_min(level.score, lim.score_min), lim.maximum
+        written.append((level.options, row.tobytes()))
+    if lim.weights is not None and detect.weights >= 0:
         entries = np.zeros(256, _ENTRY)
         entries["score"], entries["objectness"] = lim.weights.T
-        written.append((int(detect["weights"]), entries.tobytes()))
+        written.append((detect.weights, entries.tobytes()))
     return written
 
 
@@ -170,15 +168,19 @@ class Detections:
             and np.array_equal(self.landmarks, other.landmarks)
         )
 
+    def dropped(self, room: int) -> int:
+        """How many candidates, the worst ones, nobody looked at; ``room``: ``Arch.candidates``."""
+        return max(self.candidates - room, 0)
 
-def unpack_detections(output: NDArray[np.uint8], detect: Mapping[str, Any]) -> Detections:
+
+def unpack_detections(output: NDArray[np.uint8], detect: Detect) -> Detections:
     """The detections out of the bytes of segment OUTPUT (a copy).
 
-    At ``detect["output"]``: the row of counts, ``limit`` records, ``limit * rows`` rows of
+    At ``detect.output``: the row of counts, ``limit`` records, ``limit * rows`` rows of
     landmarks.
     """
-    room, rows, points = (int(detect[k]) for k in ("limit", "rows", "points"))
-    at, size = int(detect["output"]), Arch.ROW_BYTES * (1 + room * (1 + rows))
+    room, rows, points = detect.limit, detect.rows, detect.points
+    at, size = detect.output, Arch.ROW_BYTES * (1 + room * (1 + rows))
     if at < 0 or at + size > len(output):
         raise FalconetError(
             f"detect: bytes {at} to {at + size} are not in segment OUTPUT of {len(output)} bytes; "

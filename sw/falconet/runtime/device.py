@@ -18,7 +18,7 @@ Int8 = NDArray[np.int8]
 
 @dataclass
 class Trace:
-    """When each instruction ran, in cycles since START.
+    """When each instruction ran, in cycles since the first fetch.
 
     ``start[i]`` and ``retire[i]`` belong to instruction ``i`` of the program, END included (for it
     both are the cycle of DONE).
@@ -37,7 +37,7 @@ class RunResult:
     outputs:
         Output tensors by name, int8 [C, H, W].
     cycles:
-        Clock cycles from START to DONE; None where there is no clock.
+        Clock cycles from the first fetch to DONE; None where there is no clock.
     busy:
         For each engine the cycles in which it had work under way; empty where there is no clock.
     seconds:
@@ -45,7 +45,7 @@ class RunResult:
     trace:
         Start and retirement of every instruction, where the device can watch them.
     detections:
-        The boxes, if the program has a detection head (``header["detect"]``).
+        The boxes, if the program has a detection head (``Program.detect``).
     """
 
     outputs: dict[str, Int8]

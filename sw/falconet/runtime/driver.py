@@ -13,7 +13,17 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, Control, Engine, FalconetError, Program, Segment
+from falconet.isa import (
+    SEGMENT_GRAIN,
+    SEGMENT_PAGE,
+    Arch,
+    Control,
+    Engine,
+    FalconetError,
+    Program,
+    Segment,
+)
+from falconet.isa.program.forms import Detect
 from falconet.runtime.bus import Buffer, Bus, Memory
 from falconet.runtime.control import Controller
 from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
@@ -23,19 +33,15 @@ from falconet.runtime.tensors import image_view, pack_input, unpack_output
 from falconet.runtime.vision import Detection, detections_of
 from falconet.runtime.watch import watch
 
-__all__ = ["SIZE_UNIT", "Driver", "Seen", "Slot", "segment_sizes"]
-
-SIZE_UNIT = 128
-"""Sizes of segments are multiples of this (register ``*_SIZE``)."""
-
+__all__ = ["Driver", "Seen", "Slot", "segment_sizes"]
 
 def segment_sizes(program: Program) -> dict[Segment, int]:
-    """Bytes of each segment's window: what the program asks for, rounded up to SIZE_UNIT."""
+    """Bytes of each segment's window: what the program asks for, rounded up to SEGMENT_GRAIN."""
     needed = program.header.get("segments", {})
     sizes = {Segment.CODE: len(program.code)}
     for s in (Segment.INPUT, Segment.OUTPUT, Segment.WORK):
         sizes[s] = int(needed.get(s.name.lower(), 0))
-    return {s: -(-n // SIZE_UNIT) * SIZE_UNIT for s, n in sizes.items()}
+    return {s: -(-n // SEGMENT_GRAIN) * SEGMENT_GRAIN for s, n in sizes.items()}
 
 
 @dataclass(eq=False)
@@ -43,7 +49,8 @@ class Slot:
     """One frame in memory: its segments INPUT and OUTPUT, and what its run said.
 
     ``lock`` is held by who writes or reads it; ``gone`` once its memory was given back.
-    ``frame`` and ``options`` are those that stand in INPUT already; None if none do.
+    ``frame`` and ``options`` are those that stand in INPUT already; None if none do. ``done`` once
+    OUTPUT is what the machine makes of INPUT.
     """
 
     buffers: dict[Segment, Buffer]
@@ -54,6 +61,7 @@ class Slot:
     began: float = 0.0
     seconds: float = 0.0
     lent: bool = False
+    done: bool = False
     gone: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -73,11 +81,16 @@ def _alone(method: Method) -> Method:
 
 @dataclass
 class Seen:
-    """What the machine saw in a photograph."""
+    """What the machine saw in a photograph.
+
+    ``dropped`` candidates, the worst ones, were more than it has room for: objects may be missing,
+    and a higher ``Options.score`` makes fewer candidates.
+    """
 
     objects: list[Detection]
     result: RunResult
     frame: Frame
+    dropped: int = 0
 
 
 class Driver(Controller):
@@ -179,7 +192,7 @@ class Driver(Controller):
         try:
             for s in segments:
                 if size := self._sizes[s]:
-                    buffers[s] = self._memory.allocate(size, 4096)
+                    buffers[s] = self._memory.allocate(size, SEGMENT_PAGE)
                     self._check(s, size, buffers[s])
                     buffers[s].flush()
         except BaseException:
@@ -192,7 +205,8 @@ class Driver(Controller):
         at, found = buffer.physical_address, len(buffer.array)
         wrong = (
             f"is {found} bytes, {size} are needed" if found < size
-            else f"begins at 0x{at:x}, which is no multiple of 4096" if at % 4096
+            else f"begins at 0x{at:x}, which is no multiple of {SEGMENT_PAGE}"
+            if at % SEGMENT_PAGE
             else f"at 0x{at:x} lies above 4 GiB" if at + size > 2**32
             else ""
         )
@@ -279,7 +293,7 @@ class Driver(Controller):
         tensors = self.program.header["inputs"]
         check_inputs(list(tensors), dict(inputs))
         self._free(slot)
-        slot.frame = None
+        slot.frame, slot.done = None, False
         for t in tensors:
             data = pack_input(inputs[t["name"]], t, self._arch.lanes)
             self._put(slot, f"input '{t['name']}'", int(t["offset"]), data)
@@ -301,7 +315,7 @@ class Driver(Controller):
         if self._preprocessor is None:
             self._preprocessor = Preprocessor(
                 self.program.header.get("meta", {}), float(t["scale"]), int(t["zero_point"]))
-        before, slot.frame = slot.frame, None
+        before, slot.frame, slot.done = slot.frame, None, False
         if t["format"] == "image":
             data = slot.buffers[Segment.INPUT].array
             frame = slot.frame = self._preprocessor.into(photograph, image_view(data, t), before)
@@ -323,7 +337,7 @@ class Driver(Controller):
 
     def _staged(self, slot: Slot, options: Options | None) -> None:
         options = options or Options()
-        if options != slot.options and (detect := self.program.header.get("detect")):
+        if options != slot.options and (detect := self.program.detect):
             slot.options = None
             for at, row in pack_options(detect, options):
                 self._put(slot, "detect: the options", at, np.frombuffer(row, np.uint8))
@@ -346,7 +360,8 @@ class Driver(Controller):
             self._idle()
             self._free(slot)
             self._prepare(self.program, {**self._fixed, **slot.buffers}, self._sizes)
-            slot.began, self._running, self._at_rest = time.perf_counter(), slot, False
+            slot.done, self._running, self._at_rest = False, slot, False
+            slot.began = time.perf_counter()
             self.write("CONTROL", Control.START)
 
     def _idle(self) -> None:
@@ -365,7 +380,7 @@ class Driver(Controller):
                 slot.cycles = self.read("CYCLES")
                 slot.busy = {e.name: self.read(f"BUSY_{e.name}") for e in Engine}
                 slot.seconds = time.perf_counter() - slot.began
-                self._running = None
+                slot.done, self._running = True, None
             except BaseException:  # of the keyboard too
                 self._give_up()
                 raise
@@ -398,16 +413,21 @@ class Driver(Controller):
     def collect(self, slot: Slot) -> RunResult:
         """Outputs and boxes of a slot that the machine is done with."""
         self._free(slot)
-        tensors, detect = self.program.header["outputs"], self.program.header.get("detect")
+        if not slot.done:  # its run may have been given up by another's interrupt, or never begun
+            raise FalconetError(
+                f"{self._name}: the machine has not run this frame to its end; call start() and "
+                "wait() again")
+        tensors, detect = self.program.header["outputs"], self.program.detect
         outputs, detections = self._results(slot, tensors, detect)
         return RunResult(outputs, slot.cycles, slot.busy, slot.seconds, detections=detections)
 
     def seen(self, slot: Slot, frame: Frame) -> Seen:
         """As :meth:`collect`, with the objects in pixels of the photograph."""
         result = self.collect(slot)
-        objects = [] if result.detections is None else detections_of(
-            self.program.header.get("meta", {}), result.detections, frame)
-        return Seen(objects, result, frame)
+        if (found := result.detections) is None:
+            return Seen([], result, frame)
+        objects = detections_of(self.program.header.get("meta", {}), found, frame)
+        return Seen(objects, result, frame, found.dropped(self._arch.candidates))
 
     def profile(self, inputs: dict[str, Int8], options: Options | None = None) -> RunResult:
         """As :meth:`run`, with a trace that is read off the counters while the machine runs.
@@ -429,7 +449,7 @@ class Driver(Controller):
         return result
 
     def _results(
-        self, slot: Slot, tensors: Sequence[dict[str, Any]], detect: dict[str, Any] | None,
+        self, slot: Slot, tensors: Sequence[dict[str, Any]], detect: Detect | None,
     ) -> tuple[dict[str, Int8], Detections | None]:
         """The output tensors, and the boxes if the program has a head (``detect``)."""
         if not tensors and not detect:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet.isa.files import written
 from falconet.isa.paths import cache_folder
 
 __all__ = ["FLAGS", "SOURCES", "Job", "build", "job", "library", "scale"]
@@ -78,18 +77,12 @@ def _vectors() -> tuple[str, ...]:
 
 def build(compiler: str, flags: tuple[str, ...], target: Path) -> None:
     """Compile the kernel to ``target``, which is whole or not there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(suffix=".so", dir=target.parent)
-    os.close(handle)
-    try:
-        done = subprocess.run([compiler, *flags, str(SOURCES[0]), "-o", beside],
+    with written(target) as part:
+        done = subprocess.run([compiler, *flags, str(SOURCES[0]), "-o", str(part)],
                               capture_output=True, text=True, timeout=300, errors="replace")
         if done.returncode:
             said = done.stderr.strip().partition("\n")[0]
             raise FalconetError(f"{compiler} cannot compile {SOURCES[0].name} ({said})")
-        os.replace(beside, target)
-    finally:
-        Path(beside).unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Board, FalconetError
+from falconet.isa import SEGMENT_PAGE, Board, FalconetError
 from falconet.runtime.bus import Wake, first_fit
 
 __all__ = ["DmaBuffer", "DmaMemory", "LinuxBus", "UioInterrupt", "UioWaiting", "find_uio",
@@ -175,7 +175,7 @@ class DmaMemory:
         self.bytes: NDArray[np.uint8] = np.frombuffer(mapped, np.uint8)
         self.buffers: list[DmaBuffer] = []
 
-    def allocate(self, nbytes: int, align: int = 4096) -> DmaBuffer:
+    def allocate(self, nbytes: int, align: int = SEGMENT_PAGE) -> DmaBuffer:
         taken = ((b.offset, len(b.array)) for b in self.buffers)
         at = first_fit(taken, nbytes, end=len(self.bytes), align=align)
         if at is None:

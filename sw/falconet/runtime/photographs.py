@@ -36,6 +36,7 @@ MAX_PIXELS = LIMITS["picture"].pixels
 """Of one picture, as Pillow warns: 256 MiB of R, G, B."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+_WHOLE = ("AVIF", "JPEG2000", "WEBP")
 _COLOURS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
 _ORIENTATION = 0x0112  # tags of EXIF and TIFF
 _BITS, _PHOTOMETRIC = 0x0102, 0x0106
@@ -63,6 +64,18 @@ def read_photograph(source: str | Path | bytes | BinaryIO, name: str | None = No
 
 
 @contextmanager
+def _opened(source: str | Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
+    """Bytes to read, closed at the end if it is ours: Pillow leaves open what it cannot read."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, (str, Path)):
+        with open(source, "rb") as file:
+            yield file
+    else:
+        yield source
+
+
+@contextmanager
 def opened(source: str | Path | bytes | BinaryIO, name: str | None = None) -> Iterator[Any]:
     """A ``PIL.Image``, its header read and its size in bounds; pixels are read when asked for.
 
@@ -82,15 +95,16 @@ def opened(source: str | Path | bytes | BinaryIO, name: str | None = None) -> It
     Image.init()
     try:
         # A file that lies (or a fault of a decoder) may raise anything, MemoryError too.
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source,
-                                 formats=[f for f in _FORMATS if f in Image.OPEN])
-        with picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            yield picture
+        with _opened(source) as file:
+            with _quiet, warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+                picture = Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+            with picture:
+                width, height = picture.size
+                most = LIMITS["whole picture" if picture.format in _WHOLE else "picture"].pixels
+                if width * height > most:
+                    raise FalconetError(f"has more than {most:,} pixels; make it smaller")
+                yield picture
     except FalconetError as e:
         raise FalconetError(f"{name}: {e}") from None
     except Image.DecompressionBombError:
@@ -131,20 +145,28 @@ def _exif_may_follow(picture: Any) -> bool:
 
 
 def _pixels(picture: Any) -> Photograph:
-    from PIL import ImageOps
-
     picture.load()
-    kind = picture.format
     tags = dict(getattr(picture, "tag_v2", None) or {})
-    if turned(picture) != 1:
-        picture = ImageOps.exif_transpose(picture)
+    way = turned(picture)
     width, height = picture.size
-    found = np.empty((height, width, 3), np.uint8)
+    found = np.empty((width, height, 3) if way in (5, 6, 7, 8) else (height, width, 3), np.uint8)
+    stored = _as_stored(found, way)
     for top in range(0, height, _BAND):  # a large picture is in memory once more, not thrice
         low = min(height, top + _BAND)
         band = picture.crop((0, top, width, low)) if height > _BAND else picture
-        found[top:low] = _rgb(band, kind, tags)
+        stored[top:low] = _rgb(band, picture.format, tags)
     return found
+
+
+def _as_stored(upright: Photograph, way: int) -> Photograph:
+    """A view of an upright picture with its rows and columns as a file of this orientation has
+    them."""
+    if way in (6, 8):  # a quarter turn
+        return np.rot90(upright, 1 if way == 6 else -1)
+    rows = slice(None, None, -1 if way in (3, 4, 7) else 1)
+    columns = slice(None, None, -1 if way in (2, 3, 7) else 1)
+    view = upright[rows, columns]
+    return view.swapaxes(0, 1) if way in (5, 7) else view
 
 
 def _rgb(picture: Any, kind: str | None, tags: dict[int, Any]) -> NDArray[Any]:

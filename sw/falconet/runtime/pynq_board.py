@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import FalconetError
+from falconet.isa import SEGMENT_PAGE, FalconetError
 from falconet.runtime.linux import ROOT, UioWaiting, find_uio
 
 __all__ = ["PynqBoard", "PynqMemory"]
@@ -72,6 +72,6 @@ class PynqBoard(UioWaiting):
     def write_register(self, offset: int, value: int) -> None:
         self._mmio.write(offset, int(value))
 
-    def allocate(self, nbytes: int, align: int = 4096) -> PynqMemory:
+    def allocate(self, nbytes: int, align: int = SEGMENT_PAGE) -> PynqMemory:
         """Contiguous memory; PYNQ aligns it to pages of 4096 bytes."""
         return PynqMemory(self._device, nbytes)

@@ -106,6 +106,24 @@ def _vote(best: int, boxes: _Boxes, peers: Ints, variance: NDArray[np.float64]) 
     return edges
 
 
+def _gone(best: int, peers: Ints, boxes: _Boxes, score: Ints, threshold: int, limits: Limits,
+          mode: str) -> NDArray[np.bool_]:
+    """Which ``peers`` go for the box ``best``; soft modes lower their entries of ``score``."""
+    inter, areas = boxes.overlap(best, peers)
+    gone: NDArray[np.bool_] = inter * (65536 + threshold) > threshold * areas
+    if mode == "diou":
+        gone &= _iou(inter, areas) - boxes.distance(best, peers) > threshold
+    elif mode.startswith("soft_"):
+        if mode == "soft_linear":
+            touched, weight = gone, 65536 - _iou(inter, areas)
+        else:
+            touched, weight = inter > 0, _gaussian(_iou(inter, areas), limits)
+        decayed = (score[peers] * weight + 32768) >> 16
+        score[peers] = np.where(touched, decayed, score[peers])
+        gone = touched & (decayed < limits.score_min)
+    return gone
+
+
 def _checked(
     name: str, values: NDArray[np.float64], shape: tuple[int, ...], lo: float, hi: float
 ) -> NDArray[np.float64]:
@@ -153,9 +171,8 @@ def suppress(
         raise FalconetError(f"suppress: mode '{mode}' is unknown; {near(mode, MODES)}use one of: "
                             f"{', '.join(MODES)}")
     n = len(records)
-    spread = np.ones((n, 4))
-    if variance is not None:
-        spread = _checked("variance", variance, (n, 4), 1e-9, 1e9)
+    spread = np.ones((n, 4)) if variance is None else (
+        _checked("variance", variance, (n, 4), 1e-9, 1e9))
     order = np.lexsort(
         [records[k] for k in ("label", "anchor", "x", "y")] + [records["anchor"] >> 4])
     records, spread = records[order], spread[order]
@@ -175,25 +192,16 @@ def suppress(
         alive[best] = False
         alike = agnostic | (records["label"] == records["label"][best])
         peers = np.nonzero(alive & alike)[0]
-        inter, areas = boxes.overlap(best, peers)
-        t = int(threshold[best])
-        gone = inter * (65536 + t) > t * areas
-        if mode == "diou":
-            gone &= _iou(inter, areas) - boxes.distance(best, peers) > t
-        elif mode.startswith("soft_"):
-            if mode == "soft_linear":
-                touched, weight = gone, 65536 - _iou(inter, areas)
-            else:
-                touched, weight = inter > 0, _gaussian(_iou(inter, areas), limits)
-            decayed = (score[peers] * weight + 32768) >> 16
-            score[peers] = np.where(touched, decayed, score[peers])
-            gone = touched & (decayed < limits.score_min)
-        elif mode == "softer":
+        if mode == "softer":
             edges[best] = _vote(best, boxes, np.nonzero(alike)[0], spread)
-        alive[peers[gone]] = False
+        alive[peers[_gone(best, peers, boxes, score, int(threshold[best]), limits, mode)]] = False
+    return _changed(records[kept], score[kept], edges[kept])
 
-    result = records[kept]
-    result["score"] = score[kept]
+
+def _changed(records: Records, score: Ints, edges: Ints) -> Records:
+    """A copy with these scores [n] and edges [n, 4]."""
+    result: Records = records.copy()
+    result["score"] = score
     for i, name in enumerate(_EDGES):
-        result[name] = edges[kept, i]
+        result[name] = edges[:, i]
     return result

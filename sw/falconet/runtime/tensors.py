@@ -1,4 +1,4 @@
-"""Between int8 arrays [C, H, W] and the way tensors lie in DDR (falconet.isa.container)."""
+"""Between int8 arrays [C, H, W] and the way tensors lie in DDR (falconet.isa.program.forms)."""
 
 from __future__ import annotations
 

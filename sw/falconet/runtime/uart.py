@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Board, FalconetError, board
-from falconet.isa.uart import (
+from falconet.isa import SEGMENT_PAGE, Board, FalconetError, board
+from falconet.isa.machine.uart import (
     BAUD,
     BEGIN_READ,
     BEGIN_REPLY,
@@ -104,7 +104,7 @@ class SerialPort:
 
 
 class UartLink:
-    """Reads and writes words through the frames of ``falconet.isa.uart``.
+    """Reads and writes words through the frames of ``falconet.isa.machine.uart``.
 
     A request without a good reply is sent again, ``attempts`` times in all. The first request of
     a link must be a read.
@@ -251,7 +251,7 @@ class UartBoard:
         time.sleep(0.001)
         return Wake.TIMEOUT
 
-    def allocate(self, nbytes: int, align: int = 4096) -> UartBuffer:
+    def allocate(self, nbytes: int, align: int = SEGMENT_PAGE) -> UartBuffer:
         """Whole words."""
         begin, size = self.board.memory, -(-nbytes // WORD) * WORD
         taken = ((b.physical_address, len(b.array)) for b in self.buffers)

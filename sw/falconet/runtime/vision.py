@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, FalconetError
+from falconet.isa import Arch, FalconetError, Program
 from falconet.isa.errors import shown
 from falconet.runtime.boxes import decode, iou, suppress
 from falconet.runtime.detections import Detections
@@ -22,10 +22,19 @@ from falconet.runtime.preprocess import Frame, Preprocessor, dequantize, quantiz
 
 __all__ = [
     "Classification", "Detection", "Frame", "Preprocessor", "dequantize", "detections_of", "iou",
-    "postprocess", "quantize",
+    "postprocess", "quantize", "real_outputs",
 ]
 
 Array = NDArray[Any]
+Floats = NDArray[np.float32]
+
+
+def real_outputs(program: Program, outputs: Mapping[str, Array]) -> dict[str, Floats]:
+    """The program's outputs, int8, as the numbers that they stand for."""
+    return {
+        t["name"]: dequantize(outputs[t["name"]], float(t["scale"]), int(t["zero_point"]))
+        for t in program.header["outputs"]
+    }
 
 
 @dataclass(frozen=True)
