@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from falconet.isa import BOARDS, FalconetError, Host, Program
+from falconet.isa import BOARDS, FalconetError, Program
 
 
 def main(arguments: list[str]) -> int:
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
                "--host 0.0.0.0 --camera 0")
     parser.add_argument("program", help="a program file, or one of the samples")
     parser.add_argument("--board", default="pynq-z2",
-                        choices=[b.name for b in BOARDS.values() if b.host is not Host.UART])
+                        choices=[b.name for b in BOARDS.values() if b.linux])
     parser.add_argument("--bitstream", type=Path, help="load this first")
     parser.add_argument("--camera", type=int, help="the number of a camera of this board")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     try:
         if importlib.util.find_spec("flask") is None:
             raise FalconetError("the package 'flask' is missing; run: pip3 install flask")
-        from falconet.demo.board import open_machine, samples
+        from falconet.demo.opening import open_machine, samples
         from falconet.demo.serving import show
         from falconet.samples import sample
 

@@ -18,7 +18,7 @@ from falconet.runtime.device import Device, RunResult
 from falconet.runtime.driver import Driver
 from falconet.runtime.preprocess import Frame, Preprocessor
 from falconet.runtime.profile import layer_profiles, spans
-from falconet.runtime.vision import dequantize, detections_of, postprocess
+from falconet.runtime.vision import detections_of, postprocess, real_outputs
 from falconet.runtime.watch import watch
 
 __all__ = ["Machine", "Ran", "Run", "Times", "by_inputs", "by_steps", "kind_of", "timeline"]
@@ -172,11 +172,11 @@ class Machine:
     def described(self) -> dict[str, Any]:
         """What the page says before it has seen anything."""
         header, arch = self.program.header, self.program.arch
-        post, detect = header["meta"]["postprocess"], header.get("detect")
+        post, detect = header["meta"]["postprocess"], self.program.detect
         options = None
         if detect:
-            options = {**{k: detect[k] for k in ("score", "iou", "sigma", "mode", "limit")},
-                       "maximum": detect["limit"]}
+            options = {"score": detect.score, "iou": detect.iou, "sigma": detect.sigma,
+                       "mode": detect.mode, "limit": detect.limit, "maximum": detect.limit}
         elif self.kind == "detection":
             options = {"score": post.get("score_threshold", 0.5),
                        "iou": post.get("nms_threshold", 0.45), "sigma": post.get("sigma", 0.5),
@@ -210,11 +210,7 @@ class Machine:
             boxes = detections_of(meta, made, ran.frame)
             return {"boxes": [asdict(b) for b in boxes], "candidates": made.candidates,
                     "room": self.program.arch.candidates}
-        outputs = {
-            t["name"]: dequantize(ran.result.outputs[t["name"]], float(t["scale"]),
-                                  int(t["zero_point"]))
-            for t in self.program.header["outputs"]
-        }
+        outputs = real_outputs(self.program, ran.result.outputs)
         if options.sigma is not None:
             meta = {**meta, "postprocess": {**meta["postprocess"], "sigma": options.sigma}}
         found = [asdict(f) for f in postprocess(

@@ -135,6 +135,15 @@ def _guard(app: Flask, local: bool) -> None:
         return _refuse(text, error.code or 500)
 
 
+def _add_page(app: Flask) -> None:
+    """The files of the page, read once, under the paths that they have."""
+    from flask import Response
+
+    for path, (file, kind) in _FILES.items():
+        data = (_PAGE / file).read_bytes()
+        app.add_url_rule(path, file, functools.partial(Response, data, mimetype=kind))
+
+
 def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
              *, local: bool = True) -> Flask:
     """The application.
@@ -153,9 +162,7 @@ def make_app(machine: Machine, samples: Samples, camera: Camera | None = None,
     _guard(app, local)
     state = {**machine.described(), "samples": list(samples), "limit": LIMIT,
              "camera": None if camera is None else camera.number}
-    for path, (file, kind) in _FILES.items():
-        data = (_PAGE / file).read_bytes()
-        app.add_url_rule(path, file, functools.partial(Response, data, mimetype=kind))
+    _add_page(app)
 
     @app.get("/state")
     def described() -> Response:

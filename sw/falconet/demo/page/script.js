@@ -334,8 +334,11 @@ async function startCamera(button, begin) {
   }
   camera = mine;
   button.setAttribute("aria-pressed", "true");
-  while (camera === mine)
-    await request({ name: "camera", blob: await mine.take(), trace: false });
+  while (camera === mine) {
+    const blob = await mine.take();
+    if (camera === mine) // it may have been stopped meanwhile
+      await request({ name: "camera", blob, trace: false });
+  }
 }
 
 async function browserCamera() {

@@ -1,0 +1,1 @@
+"""The ``falconet`` command; it may import everything, and nobody imports it."""
