@@ -5,15 +5,19 @@ Names of the emitted Verilog ports are ``<port>__<signal>``, e.g. ``m0__araddr``
 
 from __future__ import annotations
 
+from amaranth import unsigned
 from amaranth.lib.wiring import In, Out, Signature
 
 from falconet.isa import Arch, Engine
-from falconet_hw.layout import LoadBus
+from falconet_hw.layout import BEAT, DDR_ADDRESS, STROBES, WORD_ADDRESS, LoadBus
 
 __all__ = [
-    "Axi3ReadSignature", "Axi3WriteSignature", "AxiLiteSignature", "LoadSignature",
+    "BURST_LENGTH", "Axi3ReadSignature", "Axi3WriteSignature", "AxiLiteSignature", "LoadSignature",
     "TraceSignature",
 ]
+
+BURST_LENGTH = unsigned(4)
+"""Beats of an AXI3 burst, less one."""
 
 
 class Axi3ReadSignature(Signature):
@@ -21,10 +25,11 @@ class Axi3ReadSignature(Signature):
 
     def __init__(self) -> None:
         super().__init__({
-            "araddr": Out(32), "arlen": Out(4), "arsize": Out(3), "arburst": Out(2),
+            "araddr": Out(DDR_ADDRESS), "arlen": Out(BURST_LENGTH),
+            "arsize": Out(3), "arburst": Out(2),
             "arcache": Out(4), "arprot": Out(3), "arid": Out(6),
             "arvalid": Out(1), "arready": In(1),
-            "rdata": In(64), "rresp": In(2), "rlast": In(1), "rid": In(6),
+            "rdata": In(BEAT), "rresp": In(2), "rlast": In(1), "rid": In(6),
             "rvalid": In(1), "rready": Out(1),
         })
 
@@ -34,10 +39,11 @@ class Axi3WriteSignature(Signature):
 
     def __init__(self) -> None:
         super().__init__({
-            "awaddr": Out(32), "awlen": Out(4), "awsize": Out(3), "awburst": Out(2),
+            "awaddr": Out(DDR_ADDRESS), "awlen": Out(BURST_LENGTH),
+            "awsize": Out(3), "awburst": Out(2),
             "awcache": Out(4), "awprot": Out(3), "awid": Out(6),
             "awvalid": Out(1), "awready": In(1),
-            "wdata": Out(64), "wstrb": Out(8), "wlast": Out(1), "wid": Out(6),
+            "wdata": Out(BEAT), "wstrb": Out(STROBES), "wlast": Out(1), "wid": Out(6),
             "wvalid": Out(1), "wready": In(1),
             "bresp": In(2), "bid": In(6), "bvalid": In(1), "bready": Out(1),
         })
@@ -74,7 +80,7 @@ class TraceSignature(Signature):
         members: dict[str, object] = {}
         for writer in ("load", "mac", "vec"):
             members[f"{writer}_valid"] = Out(1)
-            members[f"{writer}_addr"] = Out(16)
+            members[f"{writer}_addr"] = Out(WORD_ADDRESS)
             members[f"{writer}_data"] = Out(8 * arch.lanes)
         members["load_dst"] = Out(3)
         members["start"] = Out(len(Engine))

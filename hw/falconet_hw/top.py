@@ -16,27 +16,58 @@ from amaranth import (
 from amaranth.lib.wiring import Component, Out, Signature, connect, flipped
 
 from falconet.isa import Arch, Dst, Engine, ErrorCode, Segment
-from falconet_hw.axi import ReadMaster, WriteMaster
 from falconet_hw.bus import (
     Axi3ReadSignature,
     Axi3WriteSignature,
     AxiLiteSignature,
+    LoadSignature,
     TraceSignature,
 )
-from falconet_hw.control import Counters, MachineControl
-from falconet_hw.delay import delay
+from falconet_hw.control.dispatch import Dispatch
+from falconet_hw.control.fetch import Fetch
+from falconet_hw.control.registers import Registers
+from falconet_hw.control.run import Counters, MachineControl
 from falconet_hw.detect.engine import DetectEngine
-from falconet_hw.dispatch import Dispatch
-from falconet_hw.fetch import Fetch
-from falconet_hw.load import LoadEngine
-from falconet_hw.mac_engine import MacEngine
-from falconet_hw.port import SharedPort
-from falconet_hw.registers import Registers
-from falconet_hw.scratchpad import READ_LATENCY, Scratchpad
-from falconet_hw.store import StoreEngine
-from falconet_hw.vector_engine import VectorEngine
+from falconet_hw.dma.axi import ReadMaster, WriteMaster
+from falconet_hw.dma.load import LoadEngine
+from falconet_hw.dma.store import StoreEngine
+from falconet_hw.engine.shell import EngineShell
+from falconet_hw.mac.engine import MacEngine
+from falconet_hw.scratchpad.banks import READ_LATENCY, Scratchpad
+from falconet_hw.scratchpad.port import SharedPort
+from falconet_hw.stream.delay import delay
+from falconet_hw.vector.engine import VectorEngine
 
 __all__ = ["Falconet"]
+
+
+class _Blocks:
+    """Everything that the machine is made of."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.registers = Registers(arch=arch)
+        self.counters = Counters()
+        self.fetch = Fetch(arch=arch)
+        self.dispatch = Dispatch(arch=arch)
+        self.load = LoadEngine(arch=arch)
+        self.mac = MacEngine(arch=arch, read_latency=READ_LATENCY)
+        self.vec = VectorEngine(arch=arch, read_latency=READ_LATENCY)
+        self.store = StoreEngine(arch=arch, read_latency=READ_LATENCY)
+        self.detect = DetectEngine(arch=arch, read_latency=READ_LATENCY)
+        self.scratchpad = Scratchpad(arch=arch)
+        self.port = SharedPort()
+        self.read0 = ReadMaster(arch=arch)
+        self.read1 = ReadMaster(arch=arch)
+        self.write0 = WriteMaster(arch=arch)
+        self.engines: dict[Engine, EngineShell] = {
+            Engine.LOAD: self.load, Engine.MAC: self.mac, Engine.VEC: self.vec,
+            Engine.STORE: self.store, Engine.DETECT: self.detect,
+        }
+        self.fallible: tuple[Any, ...] = (
+            self.load, self.store, self.read0, self.read1, self.write0, self.fetch,
+        )
+        self.control = MachineControl(n_sources=1 + len(self.fallible))  # and dispatch
 
 
 class Falconet(Component):
@@ -44,7 +75,7 @@ class Falconet(Component):
 
     Synchronous to ``sync``. Its reset is taken into registers and passed from block to block, one
     cycle each, so that no net reaches all registers; RESET and START of the register CONTROL go
-    the same way (:class:`falconet_hw.control.MachineControl`).
+    the same way (:class:`falconet_hw.control.run.MachineControl`).
 
     Parameters
     ----------
@@ -92,124 +123,119 @@ class Falconet(Component):
 
     def _machine(self, rst: Signal) -> Module:
         m = Module()
-        arch = self.arch
-        registers = Registers(arch=arch)
-        control = MachineControl(n_sources=7)
-        counters = Counters()
-        fetch = Fetch(arch=arch)
-        dispatch = Dispatch(arch=arch)
-        load = LoadEngine(arch=arch)
-        mac = MacEngine(arch=arch, read_latency=READ_LATENCY)
-        vec = VectorEngine(arch=arch, read_latency=READ_LATENCY)
-        store = StoreEngine(arch=arch, read_latency=READ_LATENCY)
-        detect = DetectEngine(arch=arch, read_latency=READ_LATENCY)
-        scratchpad = Scratchpad(arch=arch)
-        m.submodules.port = port = SharedPort()
-        read0, read1 = ReadMaster(arch=arch), ReadMaster(arch=arch)
-        write0 = WriteMaster(arch=arch)
-        engines = {
-            Engine.LOAD: load, Engine.MAC: mac, Engine.VEC: vec, Engine.STORE: store,
-            Engine.DETECT: detect,
-        }
+        blocks = _Blocks(self.arch)
+        self._reset(m, blocks, rst)
+        self._control(m, blocks)
+        self._instructions(m, blocks)
+        self._words(m, blocks)
+        self._ddr(m, blocks)
+        if self.has_trace:
+            self._trace(m, blocks)
+        return m
 
-        # Every stage of these two chains resets one block: a domain each, all of one clock.
+    @staticmethod
+    def _reset(m: Module, b: _Blocks, rst: Signal) -> None:
+        """Two chains, every stage of which resets one block: a domain each, all of one clock."""
         for reset, chain in (
-            (rst, {"registers": registers, "control": control}),
-            (control.clear, {
-                "counters": counters, "fetch": fetch, "dispatch": dispatch, "load": load,
-                "mac": mac, "vec": vec, "store": store, "detect": detect,
-                "scratchpad": scratchpad,
-                "read0": read0, "read1": read1, "write0": write0,
-            }),
+            (rst, ("registers", "control")),
+            (b.control.clear, (
+                "counters", "fetch", "dispatch", "load", "mac", "vec", "store", "detect",
+                "scratchpad", "read0", "read1", "write0",
+            )),
         ):
-            for name, block in chain.items():
+            for name in chain:
                 reset = delay(m, reset, 1, name=f"reset_{name}")
                 domain = ClockDomain(name)
                 m.domains += domain
                 m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
-                m.submodules[name] = DomainRenamer(name)(block)
+                m.submodules[name] = DomainRenamer(name)(getattr(b, name))
+        m.submodules.port = b.port  # no registers
 
-        # Control and what stops when it says so.
+    def _control(self, m: Module, b: _Blocks) -> None:
+        """Control, its registers, and what stops when it says so."""
+        registers, control = b.registers, b.control
         connect(m, flipped(self.axil), registers.axil)
         quiet = Signal()
-        m.d.sync += quiet.eq(read0.idle & read1.idle & write0.idle)
+        m.d.sync += quiet.eq(b.read0.idle & b.read1.idle & b.write0.idle)
         m.d.comb += [
             self.irq.eq(registers.irq),
             control.start.eq(registers.start), control.reset.eq(registers.reset),
-            control.quiet.eq(quiet), control.finished.eq(fetch.ended & dispatch.idle),
+            control.quiet.eq(quiet), control.finished.eq(b.fetch.ended & b.dispatch.idle),
             registers.status.eq(control.status),
             registers.error_code.eq(control.error_code),
             registers.error_info.eq(control.error_info),
-            registers.cycles.eq(counters.cycles),
-            counters.running.eq(control.running),
-            fetch.start.eq(control.go),
-            fetch.offset.eq(registers.program_offset), fetch.length.eq(registers.program_length),
-            dispatch.halt.eq(control.stop),
-            *(b.stop.eq(control.stop) for b in (fetch, load, store, read0, read1, write0)),
+            registers.cycles.eq(b.counters.cycles),
+            b.counters.running.eq(control.running),
+            b.fetch.start.eq(control.go),
+            b.fetch.offset.eq(registers.program_offset),
+            b.fetch.length.eq(registers.program_length),
+            b.dispatch.halt.eq(control.stop),
+            *(x.stop.eq(control.stop)
+              for x in (b.fetch, b.load, b.store, b.read0, b.read1, b.write0)),
         ]
         for s in Segment:
-            for block in (fetch, load, store):
+            for block in (b.fetch, b.load, b.store):
                 m.d.comb += [
                     block.segments[s].base.eq(getattr(registers, f"{s.name.lower()}_base")),
                     block.segments[s].size.eq(getattr(registers, f"{s.name.lower()}_size")),
                 ]
         refused, *errors = control.errors
         m.d.comb += [
-            refused.valid.eq(dispatch.bad_opcode | dispatch.bad_field),
-            refused.code.eq(Mux(dispatch.bad_opcode, ErrorCode.OPCODE, ErrorCode.FIELD)),
-            refused.address.eq(dispatch.index),
-            *(e.eq(b.error) for e, b in zip(errors, (load, store, read0, read1, write0, fetch))),
+            refused.valid.eq(b.dispatch.bad_opcode | b.dispatch.bad_field),
+            refused.code.eq(Mux(b.dispatch.bad_opcode, ErrorCode.OPCODE, ErrorCode.FIELD)),
+            refused.address.eq(b.dispatch.index),
+            *(e.eq(block.error) for e, block in zip(errors, b.fallible)),
         ]
 
-        # Instructions.
-        connect(m, fetch.instr, dispatch.instr)
-        for e, engine in engines.items():
+    @staticmethod
+    def _instructions(m: Module, b: _Blocks) -> None:
+        connect(m, b.fetch.instr, b.dispatch.instr)
+        for e, engine in b.engines.items():
             name = e.name.lower()
-            connect(m, dispatch.engines[e], engine.instr)
+            connect(m, b.dispatch.engines[e], engine.instr)
             m.d.comb += [
-                dispatch.retire[e].eq(engine.retire),
-                counters.busy[e].eq(engine.busy),
-                getattr(registers, f"retired_{name}").eq(dispatch.retired[e]),
-                getattr(registers, f"busy_{name}").eq(counters.busy_cycles[e]),
+                b.dispatch.retire[e].eq(engine.retire),
+                b.counters.busy[e].eq(engine.busy),
+                getattr(b.registers, f"retired_{name}").eq(b.dispatch.retired[e]),
+                getattr(b.registers, f"busy_{name}").eq(b.counters.busy_cycles[e]),
             ]
 
-        # Words on chip.
-        for name, reader in (("mac", mac), ("vec", vec)):
+    @staticmethod
+    def _words(m: Module, b: _Blocks) -> None:
+        """Words on chip: the scratchpad's ports, the records, the load bus."""
+        scratchpad, port = b.scratchpad, b.port
+        for name, reader in (("mac", b.mac), ("vec", b.vec)):
             connect(m, reader.read_req, getattr(scratchpad, f"{name}_req"))
             m.d.comb += reader.read_data.eq(getattr(scratchpad, f"{name}_data"))
         connect(m, port.req, scratchpad.store_req)
-        for name, reader in (("store", store), ("detect", detect)):
+        for name, reader in (("store", b.store), ("detect", b.detect)):
             connect(m, reader.read_req, getattr(port, name))
             m.d.comb += reader.read_data.eq(scratchpad.store_data)
-        connect(m, store.record_req, detect.record_req)
-        m.d.comb += store.record_data.eq(detect.record_data)
-        for name, writer in (("mac", mac), ("vec", vec), ("load", load)):
+        connect(m, b.store.record_req, b.detect.record_req)
+        m.d.comb += b.store.record_data.eq(b.detect.record_data)
+        for name, writer in (("mac", b.mac), ("vec", b.vec), ("load", b.load)):
             connect(m, writer.write, getattr(scratchpad, f"{name}_write"))
         # Registers on the load bus; retirement takes longer to get around.
-        bus = {n: load.load[n] for n in ("dst", "addr", "data")}
-        valid = load.load_valid
-        for name, user in (("mac", mac), ("vec", vec), ("detect", detect)):
-            bus = {n: delay(m, v, 1, name=f"{name}_load_{n}") for n, v in bus.items()}
-            valid = delay(m, valid, 1, name=f"{name}_load_valid", reset=True)
+        bus = {n: getattr(b.load.load, n) for n in LoadSignature(b.arch).members}
+        for name, user in (("mac", b.mac), ("vec", b.vec), ("detect", b.detect)):
+            bus = {
+                n: delay(m, v, 1, name=f"{name}_load_{n}", reset=n == "valid")
+                for n, v in bus.items()
+            }
             m.d.comb += [getattr(user.load, n).eq(v) for n, v in bus.items()]
-            m.d.comb += user.load.valid.eq(valid)
 
-        # DDR.
-        connect(m, load.m0, read0.load)
-        connect(m, load.m1, read1.load)
-        connect(m, fetch.read, read0.fetch)
-        connect(m, store.m0, write0.client)
-        connect(m, read0.bus, flipped(self.m0.read))
-        connect(m, read1.bus, flipped(self.m1.read))
-        connect(m, write0.bus, flipped(self.m0.write))
+    def _ddr(self, m: Module, b: _Blocks) -> None:
+        connect(m, b.load.m0, b.read0.load)
+        connect(m, b.load.m1, b.read1.load)
+        connect(m, b.fetch.read, b.read0.fetch)
+        connect(m, b.store.m0, b.write0.client)
+        connect(m, b.read0.bus, flipped(self.m0.read))
+        connect(m, b.read1.bus, flipped(self.m1.read))
+        connect(m, b.write0.bus, flipped(self.m0.write))
 
-        if self.has_trace:
-            self._trace(m, load, mac, vec, engines)
-        return m
-
-    def _trace(self, m: Module, load: Any, mac: Any, vec: Any, engines: dict[Engine, Any]) -> None:
+    def _trace(self, m: Module, b: _Blocks) -> None:
         trace = self.trace
-        for name, writer in (("load", load), ("mac", mac), ("vec", vec)):
+        for name, writer in (("load", b.load), ("mac", b.mac), ("vec", b.vec)):
             word = writer.write
             m.d.comb += [
                 getattr(trace, f"{name}_valid").eq(word.valid & word.ready),
@@ -217,9 +243,9 @@ class Falconet(Component):
                 getattr(trace, f"{name}_data").eq(word.payload.data),
             ]
         m.d.comb += trace.load_dst.eq(Dst.SCRATCHPAD)
-        with m.If(load.load_valid):
+        with m.If(b.load.load.valid):
             m.d.comb += [
-                trace.load_valid.eq(1), trace.load_dst.eq(load.load.dst),
+                trace.load_valid.eq(1), trace.load_dst.eq(b.load.load.dst),
             ]
-        for e, engine in engines.items():
+        for e, engine in b.engines.items():
             m.d.comb += [trace.start[e].eq(engine.start), trace.retire[e].eq(engine.retire)]

@@ -8,7 +8,7 @@ from amaranth import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
-from falconet_hw.delay import add_with_carry, delay
+from falconet_hw.stream.delay import add_with_carry, delay
 
 __all__ = ["CoordinateUnit", "StepLayout"]
 

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from falconet.isa import INSTRUCTION_BITS, Arch
+from falconet.isa import INSTRUCTION_BITS, Arch, Instruction
 from falconet.isa import Mark as MarkInstruction
 from falconet.isa import Scan as ScanInstruction
 from falconet.isa import Suppress as SuppressInstruction
 from falconet_hw.bus import LoadSignature
-from falconet_hw.delay import delay
-from falconet_hw.detect.layout import RECORD_LATENCY
+from falconet_hw.detect.forms import RECORD_LATENCY
 from falconet_hw.detect.mark import Mark
 from falconet_hw.detect.records import RecordMemory
 from falconet_hw.detect.scan import Scan
 from falconet_hw.detect.suppress import Suppress
 from falconet_hw.detect.table import Table
 from falconet_hw.detect.topk import TopK
-from falconet_hw.layout import instruction_layout
+from falconet_hw.engine.shell import EngineShell, read_ports
+from falconet_hw.layout import WORD_ADDRESS, instruction_layout
+from falconet_hw.stream.delay import delay
 
 __all__ = ["DetectEngine"]
 
 
-class DetectEngine(Component):
+class DetectEngine(EngineShell):
     """Runs SCAN, SUPPRESS and MARK (docs/isa.md), strictly one after the other.
 
     ::
@@ -48,37 +49,24 @@ class DetectEngine(Component):
 
     Members
     -------
-    instr: In(stream.Signature(512))
-        SCAN, SUPPRESS and MARK only.
-    read_req: Out(stream.Signature(16))
-    read_data: In(8 * lanes)
-        Always accepted.
+    read_req, read_data: see :func:`read_ports`
     load: In(LoadSignature(arch))
         Destination DETECT; others are ignored.
-    record_req: In(stream.Signature(16))
+    record_req: In(stream.Signature(WORD_ADDRESS))
         Lane words of the records, of row ``Arch.candidates`` the counts. Ready while no instruction
         is under way: the record memory has one read port.
     record_data: Out(8 * lanes)
-    start, retire: Out(1)
-        One cycle per instruction: taken from ``instr``; all it writes can be read.
-    busy: Out(1)
-        An instruction has started and not retired.
     """
 
     def __init__(self, *, arch: Arch, read_latency: int = 4) -> None:
         if read_latency < RECORD_LATENCY + 2:
             raise ValueError(f"read_latency={read_latency} must be at least {RECORD_LATENCY + 2}")
-        self.arch, self.read_latency = arch, read_latency
-        super().__init__({
-            "instr": In(stream.Signature(INSTRUCTION_BITS)),
-            "read_req": Out(stream.Signature(16)),
-            "read_data": In(8 * arch.lanes),
+        self.read_latency = read_latency
+        super().__init__(arch, {
+            **read_ports(arch),
             "load": In(LoadSignature(arch)),
-            "record_req": In(stream.Signature(16)),
+            "record_req": In(stream.Signature(WORD_ADDRESS)),
             "record_data": Out(8 * arch.lanes),
-            "start": Out(1),
-            "retire": Out(1),
-            "busy": Out(1),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -96,30 +84,33 @@ class DetectEngine(Component):
         # One instruction at a time; whose it is was decoded before its block starts.
         word = Signal(INSTRUCTION_BITS, reset_less=True)
         instr = data.View(instruction_layout(ScanInstruction), word)
-        blocks = {ScanInstruction: scan, SuppressInstruction: suppress, MarkInstruction: mark}
+        blocks: dict[type[Instruction], Any] = {
+            ScanInstruction: scan, SuppressInstruction: suppress, MarkInstruction: mark,
+        }
         mine = {
             cls: Signal(name=f"is_{cls.mnemonic.lower()}", reset_less=True) for cls in blocks
         }
         is_scan, is_suppress, is_mark = mine.values()
-        running, go, done, ended = Signal(), Signal(), Signal(), Signal()
+        running = Signal()
+        go = Signal()
+        done = Signal()
+        ended = Signal()
         count = Signal.like(topk.count)
         m.d.comb += [
-            self.start.eq(self.instr.valid & self.instr.ready),
             running.eq(~self.instr.ready),
-            self.busy.eq(running | self.retire),
             done.eq(ended & (topk.idle | ~is_scan)),
             topk.clear.eq(go & is_scan & instr.first),
             suppress.count_i.eq(count), mark.count.eq(count),
         ]
-        m.d.sync += self.retire.eq(done)
+        self.follow(m, delay(m, done, 1, name="ended", reset=True))
         for cls, block in blocks.items():
             starts = Signal(name=f"start_{cls.mnemonic.lower()}")
             m.d.sync += [mine[cls].eq(instr.opcode == cls.opcode), starts.eq(go & mine[cls])]
             m.d.comb += [block.start.eq(starts), block.instr.eq(word)]
-        with m.FSM():
+        idle, idle_too = self._hold(m, word)
+        m.d.comb += self.instr.ready.eq(idle)
+        with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.comb += self.instr.ready.eq(1)
-                m.d.sync += word.eq(self.instr.payload)
                 with m.If(self.instr.valid):
                     m.next = "DECODE"
             with m.State("DECODE"):
@@ -136,6 +127,9 @@ class DetectEngine(Component):
                     m.next = "IDLE"
                     with m.If(is_scan):
                         m.d.sync += count.eq(topk.count)
+
+        still_idle = Mux(idle, ~self.instr.valid, fsm.ongoing("RUN") & done)
+        m.d.sync += [idle.eq(still_idle), idle_too.eq(still_idle | ResetSignal())]
 
         # What the blocks share.
         read_req, ports = self.read_req, [topk.port, suppress.port, mark.port]
@@ -168,6 +162,18 @@ class DetectEngine(Component):
             )),
         ]
         return m
+
+    def _hold(self, m: Module, word: Signal) -> tuple[Signal, Signal]:
+        """Take up an instruction while there is none; two registers of that meaning, since one has
+        too many sinks: the way of the reset tells them apart."""
+        idle = Signal(init=1)
+        idle_too = Signal(init=1, reset_less=True)
+        half = INSTRUCTION_BITS // 2
+        with m.If(idle):
+            m.d.sync += word[:half].eq(self.instr.payload[:half])
+        with m.If(idle_too):
+            m.d.sync += word[half:].eq(self.instr.payload[half:])
+        return idle, idle_too
 
     def _read_records(self, m: Module, records: RecordMemory, counts: Value
                       ) -> tuple[Value, Value]:

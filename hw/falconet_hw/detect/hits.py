@@ -9,21 +9,24 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
 from falconet.isa import INSTRUCTION_BITS, Arch, Scan
-from falconet_hw.fifo import Fifo
-from falconet_hw.layout import instruction_layout
-from falconet_hw.loops import LoopNest, accumulate
+from falconet_hw.engine.loops import LoopNest, accumulate
+from falconet_hw.layout import BLOCK, PIXEL, WORD_ADDRESS, field_shape, instruction_layout
+from falconet_hw.stream.fifo import Fifo
+from falconet_hw.stream.in_flight import in_flight
 
 __all__ = ["HitFinder", "HitLayout"]
 
 _WORDS = 16  # asked for or waiting for their hits to be taken; 9 keep the port busy
-_LOOPS = {"x": 12, "b": 8, "y": 12}
+_LOOPS = {"x": PIXEL, "b": BLOCK, "y": PIXEL}
 
 
 class HitLayout(data.StructLayout):
     """A stored score ``q`` of at least ``q_min``, its channel and its cell."""
 
     def __init__(self) -> None:
-        super().__init__({"q": signed(8), "channel": 12, "x": 12, "y": 12})
+        super().__init__({
+            "q": signed(8), "channel": field_shape(Scan, "n_channels"), "x": PIXEL, "y": PIXEL,
+        })
 
 
 class HitFinder(Component):
@@ -37,7 +40,7 @@ class HitFinder(Component):
     start: In(1)
         Begin ``instr``, a Scan, which is stable until all hits are taken, and so is ``q_min``.
     q_min: In(signed(9))
-    reads: Out(stream.Signature(16))
+    reads: Out(stream.Signature(WORD_ADDRESS))
         Word addresses, from a register.
     answer: In(1), read_data: In(8 * lanes)
         The words, in order, for one cycle.
@@ -52,7 +55,7 @@ class HitFinder(Component):
             "start": In(1),
             "instr": In(INSTRUCTION_BITS),
             "q_min": In(signed(9)),
-            "reads": Out(stream.Signature(16)),
+            "reads": Out(stream.Signature(WORD_ADDRESS)),
             "answer": In(1),
             "read_data": In(8 * arch.lanes),
             "hits": Out(stream.Signature(HitLayout())),
@@ -64,7 +67,7 @@ class HitFinder(Component):
         lanes = self.arch.lanes
         scan = data.View(instruction_layout(Scan), self.instr)
         m.submodules.queue = queue = Fifo(data.StructLayout({
-            "hits": lanes, "word": 8 * lanes, "x": 12, "y": 12, "b": 8,
+            "hits": lanes, "word": 8 * lanes, "x": PIXEL, "y": PIXEL, "b": BLOCK,
         }), depth=_WORDS)
 
         m.submodules.requests = requests = LoopNest(_LOOPS)
@@ -90,18 +93,18 @@ class HitFinder(Component):
         self, m: Module, scan: Any, nest: LoopNest, dropped: Signal, popped: Signal,
     ) -> None:
         """The addresses, as long as there is room."""
-        room = Signal(range(_WORDS + 1), init=_WORDS)
-        active, go = Signal(), Signal()
+        active = Signal()
+        go = Signal()
+        held = in_flight(m, go, dropped + popped, limit=_WORDS, name="held")
         m.d.comb += [
-            self.reads.valid.eq(active & room.any()),
+            self.reads.valid.eq(active & (held != _WORDS)),
             go.eq(self.reads.valid & self.reads.ready),
             nest.step.eq(go),
         ]
-        m.d.sync += room.eq(room - go + dropped + popped)
-        row = Signal(16, reset_less=True)
-        block = Signal(16, reset_less=True)
-        at = Signal(16, reset_less=True)
-        following = Signal(16)
+        row = Signal(WORD_ADDRESS, reset_less=True)
+        block = Signal(WORD_ADDRESS, reset_less=True)
+        at = Signal(WORD_ADDRESS, reset_less=True)
+        following = Signal(WORD_ADDRESS)
         m.d.comb += [
             following.eq(
                 Mux(nest.last_x, Mux(nest.last_b, row, block), at)
@@ -158,7 +161,9 @@ class HitFinder(Component):
         lanes = self.arch.lanes
         entry = queue.o.payload
         taken = Signal(lanes)
-        picked, more, popped = Signal(), Signal(reset_less=True), Signal()
+        picked = Signal()
+        more = Signal(reset_less=True)
+        popped = Signal()
         lane = Signal(range(lanes), reset_less=True)
         left = Signal(lanes)
         lowest = Signal(lanes)

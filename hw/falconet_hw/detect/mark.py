@@ -11,9 +11,8 @@ from amaranth.utils import exact_log2
 
 from falconet.isa import INSTRUCTION_BITS, Arch
 from falconet.isa import Mark as Instruction
-from falconet_hw.delay import delay
 from falconet_hw.detect.decode import CoordinateUnit
-from falconet_hw.detect.layout import (
+from falconet_hw.detect.forms import (
     RECORD_LATENCY,
     TABLE_LATENCY,
     AnchorLayout,
@@ -21,7 +20,8 @@ from falconet_hw.detect.layout import (
     RecordPortSignature,
     TableReadSignature,
 )
-from falconet_hw.layout import instruction_layout
+from falconet_hw.layout import PIXEL, WORD_ADDRESS, instruction_layout
+from falconet_hw.stream.delay import delay
 
 __all__ = ["Mark"]
 
@@ -47,7 +47,7 @@ class Mark(Component):
     count: In(range(candidates + 1))
     done: Out(1)
         A pulse of one cycle, after the last row was written.
-    read_req: Out(stream.Signature(16))
+    read_req: Out(stream.Signature(WORD_ADDRESS))
         Word addresses, from a register.
     read_data: In(8 * lanes)
         Valid exactly ``read_latency`` cycles after the request's transfer; always accepted.
@@ -62,7 +62,7 @@ class Mark(Component):
             "instr": In(INSTRUCTION_BITS),
             "count": In(range(arch.candidates + 1)),
             "done": Out(1),
-            "read_req": Out(stream.Signature(16)),
+            "read_req": Out(stream.Signature(WORD_ADDRESS)),
             "read_data": In(8 * arch.lanes),
             "table": Out(TableReadSignature()),
             "port": Out(RecordPortSignature(arch)),
@@ -81,13 +81,18 @@ class Mark(Component):
         rows = Signal(4)
         kept = Signal(AnchorLayout(), reset_less=True)
         number = Signal(4, reset_less=True)
-        x, y = Signal(12, reset_less=True), Signal(12, reset_less=True)
-        at = Signal(16, reset_less=True)
+        x = Signal(PIXEL, reset_less=True)
+        y = Signal(PIXEL, reset_less=True)
+        at = Signal(WORD_ADDRESS, reset_less=True)
         word = Signal(8 * lanes, reset_less=True)
         lane = Signal(exact_log2(lanes), reset_less=True)
         slot = Signal.like(mark.n_values, name="slot", reset_less=True)  # then the rest of the row
-        second, values = Signal(reset_less=True), Signal()
-        read, found, transfer, final = Signal(), Signal(), Signal(), Signal()
+        second = Signal(reset_less=True)
+        values = Signal()
+        read = Signal()
+        found = Signal()
+        transfer = Signal()
+        final = Signal()
         m.d.comb += [
             rows.eq((mark.n_values + 7) >> 3),
             self.port.read_row.eq(index),

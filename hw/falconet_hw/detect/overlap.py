@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from falconet.isa import Arch
-from falconet_hw.delay import delay
+from falconet_hw.stream.delay import delay
 
 __all__ = ["BoxLayout", "Exceeds", "Overlap", "floor_of_parts"]
 
@@ -144,9 +144,10 @@ class Overlap(wiring.Component):
         m.submodules.exceeds = exceeds = Exceeds(
             box_bits=n, threshold_bits=self.threshold_bits,
         )
-        areas = [area(*size, name=name) for size, name in zip(zip(*sizes), ("area", "area_r"))]
+        (x, x_r), (y, y_r) = sizes
+        areas = [area(x, y, name="area"), area(x_r, y_r, name="area_r")]
         m.d.comb += [
-            exceeds.i_inter.eq(area(*shared, name="inter")),
+            exceeds.i_inter.eq(area(shared[0], shared[1], name="inter")),
             exceeds.i_sum.eq(_register(m, 2 * n + 1, areas[0] + areas[1], "sum")),
             exceeds.threshold.eq(self.threshold),
             self.o_over.eq(exceeds.o_over),

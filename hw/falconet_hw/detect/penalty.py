@@ -9,9 +9,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from falconet.isa import Arch, Suppression
-from falconet_hw.delay import add_with_carry, delay
 from falconet_hw.detect.divide import Divide
-from falconet_hw.detect.layout import TABLE_LATENCY, EntryLayout, RecordLayout, TableReadSignature
+from falconet_hw.detect.forms import TABLE_LATENCY, EntryLayout, RecordLayout, TableReadSignature
+from falconet_hw.stream.delay import add_with_carry, delay
 
 __all__ = ["PENALTY_LATENCY", "Penalty"]
 
@@ -49,15 +49,15 @@ class Penalty(wiring.Component):
     start : In(1)
     mode : In(2)
         A Suppression, not GREEDY. This and what follows hold still until ``done``.
-    score_min : In(16)
-    threshold : In(17)
+    score_min : In(SCORE_BITS)
+    threshold : In(SCORE_BITS + 1)
     record, reference : In(RecordLayout())
     inter, union : In(32), In(33)
         Used with ``start`` only. Neither is 0.
     table : Out(TableReadSignature())
     soon, done : Out(1)
     gone : Out(1)
-    score : Out(16)
+    score : Out(SCORE_BITS)
         Both with ``done``.
     """
 

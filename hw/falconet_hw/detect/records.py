@@ -10,8 +10,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from falconet.isa import Arch
-from falconet_hw.delay import delay
-from falconet_hw.detect.layout import RecordLayout, RecordPortSignature
+from falconet_hw.detect.forms import RecordLayout, RecordPortSignature
+from falconet_hw.stream.delay import delay
 
 __all__ = ["RecordMemory", "better"]
 
@@ -43,7 +43,8 @@ class RecordMemory(wiring.Component):
         m.submodules.memory = memory = Memory(
             shape=RecordLayout(), depth=self.arch.candidates, init=[], attrs={"ram_style": "block"},
         )
-        wp, rp = memory.write_port(), memory.read_port()
+        wp = memory.write_port()
+        rp = memory.read_port()
         m.d.comb += [
             wp.en.eq(self.port.write),
             wp.addr.eq(self.port.write_row),

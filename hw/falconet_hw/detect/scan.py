@@ -9,17 +9,19 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from falconet.isa import INSTRUCTION_BITS, Arch
-from falconet_hw.delay import delay
-from falconet_hw.detect.boxes import BoxDecoder
-from falconet_hw.detect.fetch import BoxFetcher
-from falconet_hw.detect.hits import HitFinder
-from falconet_hw.detect.layout import (
+from falconet_hw.detect.corners import BoxDecoder
+from falconet_hw.detect.forms import (
     TABLE_LATENCY,
     OptionsLayout,
     RecordLayout,
     TableReadSignature,
 )
-from falconet_hw.fifo import RegisterSlice
+from falconet_hw.detect.hits import HitFinder
+from falconet_hw.detect.logits import BoxFetcher
+from falconet_hw.detect.softmax import Softmax
+from falconet_hw.layout import WORD_ADDRESS
+from falconet_hw.stream.delay import delay
+from falconet_hw.stream.fifo import RegisterSlice
 
 __all__ = ["Scan"]
 
@@ -29,9 +31,9 @@ class Scan(Component):
 
     ::
 
-        read_data -> HitFinder -> BoxFetcher -> BoxDecoder -> records
-        read_req  <-----+-------------+
-        table     <---------------------+------------+
+        read_data -> HitFinder -> BoxFetcher -> Softmax -> BoxDecoder -> records
+        read_req  <-----+-------------+-----------+
+        table     <-------------------+-----------+-----------+
 
     Without stalls one cycle a word of scores and, beside that, ``max(12, read_latency + 8,
     anchor + 2)`` a hit. From ``start`` to ``done`` no more than 60 cycles, those of all words and
@@ -50,7 +52,7 @@ class Scan(Component):
         A Scan, stable from ``start`` to ``done``.
     done: Out(1)
         A pulse of one cycle, after the last record was accepted.
-    read_req: Out(stream.Signature(16))
+    read_req: Out(stream.Signature(WORD_ADDRESS))
         Word addresses, from a register.
     read_data: In(8 * lanes)
         Valid exactly ``read_latency`` cycles after the request's transfer; always accepted.
@@ -65,7 +67,7 @@ class Scan(Component):
             "start": In(1),
             "instr": In(INSTRUCTION_BITS),
             "done": Out(1),
-            "read_req": Out(stream.Signature(16)),
+            "read_req": Out(stream.Signature(WORD_ADDRESS)),
             "read_data": In(8 * arch.lanes),
             "table": Out(TableReadSignature()),
             "records": Out(stream.Signature(RecordLayout())),
@@ -79,13 +81,17 @@ class Scan(Component):
         m.submodules.fetcher = fetcher = BoxFetcher(arch=arch, table_latency=latency)
         m.submodules.decoder = decoder = BoxDecoder(arch=arch, table_latency=latency)
         connect(m, finder.hits, fetcher.hits)
-        connect(m, fetcher.boxes, decoder.boxes)
+        m.submodules.softmax = softmax = Softmax(arch=arch, table_latency=latency)
+        connect(m, fetcher.boxes, softmax.boxes)
+        connect(m, softmax.weighed, decoder.boxes)
         connect(m, decoder.records, flipped(self.records))
 
         options = data.View(OptionsLayout(), self.table.data)
         q_min = Signal(signed(9), reset_less=True)
-        score_min = Signal(16, reset_less=True)
-        begin, running, idle = Signal(), Signal(), Signal()
+        score_min = Signal(self.arch.SCORE_BITS, reset_less=True)
+        begin = Signal()
+        running = Signal()
+        idle = Signal()
         m.d.comb += [
             begin.eq(delay(m, self.start, latency, name="start", reset=True)),
             idle.eq(~(finder.busy | fetcher.busy | decoder.busy)),
@@ -103,36 +109,42 @@ class Scan(Component):
             m.d.sync += running.eq(0)
         for block in finder, fetcher:
             m.d.comb += block.start.eq(begin)
-        for block in finder, fetcher, decoder:
+        for block in finder, fetcher, softmax, decoder:
             m.d.comb += block.instr.eq(self.instr)
 
         row = Signal(8, init=arch.TABLE_OPTIONS, reset_less=True)
         m.d.sync += row.eq(Mux(running, Mux(
-            fetcher.ask, arch.TABLE_ANCHORS | fetcher.anchor, decoder.row,
+            fetcher.ask, arch.TABLE_ANCHORS | fetcher.anchor,
+            Mux(softmax.ask, softmax.row, decoder.row),
         ), arch.TABLE_OPTIONS))
         m.d.comb += [
             self.table.row.eq(row),
-            decoder.hold.eq(fetcher.ask),
+            decoder.hold.eq(fetcher.ask | softmax.ask),
             fetcher.anchor_row.eq(self.table.data),
             decoder.row_data.eq(self.table.data),
+            softmax.row_data.eq(self.table.data),
         ]
-        self._share(m, finder, fetcher)
+        self._share(m, finder, fetcher, softmax)
         return m
 
-    def _share(self, m: Module, finder: HitFinder, fetcher: BoxFetcher) -> None:
-        """One read port for both; the fetcher goes first."""
+    def _share(self, m: Module, finder: HitFinder, fetcher: BoxFetcher, softmax: Softmax) -> None:
+        """One read port for all; the finder goes last. While a box waits the fetcher reads nothing.
+        """
+        fetch = Signal()
         m.submodules.request = request = RegisterSlice(
-            data.StructLayout({"addr": 16, "fetch": 1})
+            data.StructLayout({"addr": WORD_ADDRESS, "fetch": 1})
         )
         came = Signal(2)
         m.d.comb += [
-            request.i.valid.eq(finder.reads.valid | fetcher.reads.valid),
-            request.i.payload.addr.eq(
-                Mux(fetcher.reads.valid, fetcher.reads.payload, finder.reads.payload)
-            ),
-            request.i.payload.fetch.eq(fetcher.reads.valid),
+            fetch.eq(fetcher.reads.valid | softmax.reads.valid),
+            request.i.valid.eq(finder.reads.valid | fetch),
+            request.i.payload.addr.eq(Mux(fetch, Mux(
+                softmax.reads.valid, softmax.reads.payload, fetcher.reads.payload,
+            ), finder.reads.payload)),
+            request.i.payload.fetch.eq(fetch),
             fetcher.reads.ready.eq(request.i.ready),
-            finder.reads.ready.eq(request.i.ready & ~fetcher.reads.valid),
+            softmax.reads.ready.eq(request.i.ready),
+            finder.reads.ready.eq(request.i.ready & ~fetch),
             self.read_req.valid.eq(request.o.valid),
             self.read_req.payload.eq(request.o.payload.addr),
             request.o.ready.eq(self.read_req.ready),
@@ -141,5 +153,9 @@ class Scan(Component):
             (self.read_req.valid & self.read_req.ready) << request.o.payload.fetch
         )
         asked = delay(m, came, self.read_latency, name="asked", reset=True)
-        for block, answer in zip((finder, fetcher), asked):
-            m.d.comb += [block.answer.eq(answer), block.read_data.eq(self.read_data)]
+        m.d.comb += [
+            finder.answer.eq(asked[0]),
+            fetcher.answer.eq(asked[1] & ~fetcher.boxes.valid),
+            softmax.answer.eq(asked[1] & fetcher.boxes.valid),
+            *(b.read_data.eq(self.read_data) for b in (finder, fetcher, softmax)),
+        ]

@@ -10,8 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from falconet.isa import INSTRUCTION_BITS, Arch, Suppression
 from falconet.isa import Suppress as Instruction
-from falconet_hw.delay import delay
-from falconet_hw.detect.layout import (
+from falconet_hw.detect.forms import (
     RECORD_LATENCY,
     TABLE_LATENCY,
     OptionsLayout,
@@ -23,6 +22,7 @@ from falconet_hw.detect.overlap import Overlap
 from falconet_hw.detect.penalty import Penalty
 from falconet_hw.detect.records import better
 from falconet_hw.layout import instruction_layout
+from falconet_hw.stream.delay import delay
 
 __all__ = ["Suppress"]
 
@@ -87,7 +87,9 @@ class Suppress(wiring.Component):
         # Reading: rows of the pass from `row` on.
         row = Signal(range(arch.candidates), reset_less=True)
         end = Signal.like(kept, reset_less=True)
-        reading, again, flush = Signal(), Signal(), Signal()
+        reading = Signal()
+        again = Signal()
+        flush = Signal()
         at = Signal.like(kept, reset_less=True)  # row of the record that is decided next
         chain = Signal(_DEPTH)
         m.d.comb += port.read_row.eq(row)
@@ -110,7 +112,9 @@ class Suppress(wiring.Component):
         delayed = data.View(RecordLayout(), delay(
             m, port.read_data.as_value(), Overlap.LATENCY - 1, name="delayed",
         ))
-        busy, settled, spared = Signal(), Signal(), Signal()
+        busy = Signal()
+        settled = Signal()
+        spared = Signal()
         related = Signal(reset_less=True)
         for name in ("x1", "y1", "x2", "y2"):
             m.d.comb += [
@@ -148,8 +152,11 @@ class Suppress(wiring.Component):
         stays = spared | (arrived & ~hit)
 
         # Keeping: the best one so far in a register, the others in memory.
-        have, wins, last = Signal(reset_less=True), Signal(), Signal()
-        write, free = Signal(), Signal.like(kept, reset_less=True)
+        have = Signal(reset_less=True)
+        wins = Signal()
+        last = Signal()
+        write = Signal()
+        free = Signal.like(kept, reset_less=True)
         write_row = Signal.like(port.write_row, reset_less=True)
         write_data = Signal(RecordLayout(), reset_less=True)
         m.d.comb += [

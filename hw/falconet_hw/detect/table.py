@@ -11,8 +11,8 @@ from amaranth.utils import exact_log2
 
 from falconet.isa import Arch, Dst
 from falconet_hw.bus import LoadSignature
-from falconet_hw.delay import delay
-from falconet_hw.detect.layout import TABLE_LATENCY, TableReadSignature
+from falconet_hw.detect.forms import TABLE_LATENCY, TableReadSignature
+from falconet_hw.stream.delay import delay
 
 __all__ = ["Table"]
 
@@ -71,7 +71,8 @@ class Table(Component):
                 memory = Memory(shape=width, depth=depth, init=[],
                                 attrs={"ram_style": "distributed"})
                 m.submodules[f"bank{bank}_{part}"] = memory
-                wp, rp = memory.write_port(), memory.read_port(domain="comb")
+                wp = memory.write_port()
+                rp = memory.read_port(domain="comb")
                 m.d.comb += [
                     wp.addr.eq(w_addrs[bank % 2][n_part:]), wp.data.eq(w_data),
                     wp.en.eq(enable & (w_row[bank_bits:] == bank) & (w_part == part)),

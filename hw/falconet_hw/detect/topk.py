@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from falconet.isa import Arch
-from falconet_hw.detect.layout import RecordLayout, RecordPortSignature
+from falconet_hw.detect.forms import RecordLayout, RecordPortSignature
 from falconet_hw.detect.records import better
 
 __all__ = ["TopK"]
@@ -60,10 +60,14 @@ class TopK(wiring.Component):
         row, hole, below, node = (
             Signal(bits, name=name, reset_less=True) for name in ("row", "hole", "below", "node")
         )
-        full, heap, ready = self.count[bits], Signal(), Signal()
-        write, write_item = Signal(), Signal(reset_less=True)
+        full = self.count[bits]
+        heap = Signal()
+        ready = Signal()
+        write = Signal()
+        write_item = Signal(reset_less=True)
         write_row = Signal(bits, reset_less=True)
-        right, sink = Signal(reset_less=True), Signal(reset_less=True)
+        right = Signal(reset_less=True)
+        sink = Signal(reset_less=True)
         m.d.comb += [
             port.read_row.eq(row), port.write.eq(write), port.write_row.eq(write_row),
             port.write_data.eq(Mux(write_item, item, child)),

@@ -1,0 +1,1 @@
+"""From the design to Verilog, to figures of synthesis, to bitstreams."""

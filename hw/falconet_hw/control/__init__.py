@@ -1,0 +1,1 @@
+"""Registers, fetch, dispatch, start and stop."""

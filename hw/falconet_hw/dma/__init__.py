@@ -1,0 +1,1 @@
+"""LOAD and STORE, and the buses under them."""

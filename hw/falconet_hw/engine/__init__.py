@@ -1,0 +1,1 @@
+"""What the engines share: loops and the output stage."""

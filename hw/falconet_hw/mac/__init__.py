@@ -1,0 +1,1 @@
+"""The MAC array and its engine."""

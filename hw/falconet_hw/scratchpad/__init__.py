@@ -1,0 +1,1 @@
+"""The on-chip memory of activations."""

@@ -1,0 +1,1 @@
+"""Queues, credits, delay lines: what pipelines are made of."""

@@ -1,0 +1,1 @@
+"""The vector engine: depthwise, pooling, element-wise, tables."""
