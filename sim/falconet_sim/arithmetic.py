@@ -112,10 +112,10 @@ def _unpack_pairs(data: NDArray[np.uint8]) -> NDArray[np.int16]:
 
 
 def unpack_mac(words: NDArray[np.uint8], lanes: int) -> NDArray[np.int16]:
-    """MAC weight words uint8 [..., lanes**2] -> weights [..., input lane, output lane]."""
-    lead = words.shape[:-1]
-    pairs = _unpack_pairs(words.reshape(*lead, lanes // 2, lanes, 2))  # [j, i, k]
-    return np.moveaxis(pairs, -3, -2).reshape(*lead, lanes, lanes)
+    """MAC weight words uint8 [..., rows * lanes] -> weights [..., row, output lane]."""
+    lead, rows = words.shape[:-1], words.shape[-1] // lanes
+    pairs = _unpack_pairs(words.reshape(*lead, lanes // 2, rows, 2))  # [j, i, k]
+    return np.moveaxis(pairs, -3, -2).reshape(*lead, rows, lanes)
 
 
 def unpack_taps(words: NDArray[np.uint8], lanes: int) -> NDArray[np.int16]:

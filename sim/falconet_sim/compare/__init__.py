@@ -1,0 +1,1 @@
+"""Where two machines part, and whether a program waits for all it must."""

@@ -1,0 +1,1 @@
+"""The golden model: what the answer is."""

@@ -1,0 +1,1 @@
+"""The machine's RTL, compiled by Verilator, with DDR around it."""

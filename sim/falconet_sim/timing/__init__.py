@@ -1,0 +1,1 @@
+"""The fast cycle model: how long a program takes, without simulating the machine."""

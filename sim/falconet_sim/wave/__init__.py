@@ -1,0 +1,1 @@
+"""Waveforms: read from VCD files, drawn as pictures."""
