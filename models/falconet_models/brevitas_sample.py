@@ -37,6 +37,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from falconet_models.metadata import set_meta
+from falconet_models.networks.layers import laid_out
 
 SIZE = 32
 MEAN, STD = 127.5, 63.75
@@ -105,13 +106,14 @@ class Float(nn.Module):
         self.linear = nn.Linear(64, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = {}
+        seen: dict[str, torch.Tensor] = {}
         for name, *_, act in LAYERS:
             x = getattr(self, f"{name}_norm")(getattr(self, name)(x))
             x = {"relu6": nn.ReLU6(), "relu": nn.ReLU(), "": nn.Identity()}[act](x)
             x = x + seen[RESIDUALS[name]] if name in RESIDUALS else x
             seen[name] = x
-        return self.linear(x.mean((2, 3)))
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 class Quantised(nn.Module):
@@ -154,15 +156,16 @@ class Quantised(nn.Module):
             act_quant=Int8ActPerTensorFloat, return_quant_tensor=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.input_quant(x)
-        seen = {}
+        stored: Any = self.input_quant(x)  # Brevitas's QuantTensor
+        seen: dict[str, Any] = {}
         for name, *_ in LAYERS:
-            x = getattr(self, f"{name}_act")(getattr(self, name)(x))
+            stored = getattr(self, f"{name}_act")(getattr(self, name)(stored))
             if name in RESIDUALS:
-                x = getattr(self, f"{name}_add")(x.value + seen[RESIDUALS[name]].value)
-            seen[name] = x
-        x = self.pool_quant(self.pool(x.value))
-        return self.output_quant(self.linear(torch.flatten(x, 1)))
+                stored = getattr(self, f"{name}_add")(stored.value + seen[RESIDUALS[name]].value)
+            seen[name] = stored
+        stored = self.pool_quant(self.pool(stored.value))
+        logits: torch.Tensor = self.output_quant(self.linear(torch.flatten(stored, 1)))
+        return logits
 
 
 def train(model: nn.Module, steps: int, rate: float, seed: int) -> None:
@@ -176,7 +179,7 @@ def train(model: nn.Module, steps: int, rate: float, seed: int) -> None:
         pick = torch.randint(0, len(x), (96,))
         loss = nn.functional.cross_entropy(model(x[pick]), y[pick])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         if step % 50 == 0:
@@ -190,7 +193,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
-    model = Float().to(memory_format=torch.channels_last)
+    model = laid_out(Float(), torch.channels_last)
     train(model, 600, 1e-2, 1)
     quantised = Quantised(model)
     train(quantised, 150, 5e-4, 2)

@@ -10,16 +10,16 @@ from typing import Any
 import onnxruntime
 
 from falconet.isa import build_folder
+from falconet.isa.files import store
 from falconet_models import zoo
 from falconet_models.data import calibration_images
-from falconet_models.files import store
-from falconet_models.quantize import quantize
+from falconet_models.ptq.quantize import quantize
 
 __all__ = ["cached_float", "cached_quantised"]
 
 _SOURCES = (
-    "bias_correction", "calibration", "equalise", "heads", "prepare", "preprocess", "qdq",
-    "quantize",
+    "float_pictures", *(f"ptq/{name}" for name in (
+        "bias_correction", "calibration", "equalise", "head_cut", "prepare", "qdq", "quantize")),
 )
 
 
@@ -49,7 +49,7 @@ def cached_quantised(
     images = calibration_images(name)
     digest = hashlib.sha256(onnxruntime.__version__.encode())
     for module in _SOURCES:
-        digest.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+        digest.update((Path(__file__).parent / f"{module}.py").read_bytes())
     digest.update(model.SerializeToString(deterministic=True))
     for image in images.values():
         digest.update(repr(image.shape).encode() + image.tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from typing import Annotated, Any, TypeVar
@@ -50,6 +51,11 @@ Side = Annotated[tuple[_Extent, _Extent], BeforeValidator(_both)]
 """[height, width]; one number stands for both."""
 
 
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)  # which takes longer to make than a recipe to check
+
+
 def checked(cls: type[T], values: Any, where: str = "") -> T:
     """A dataclass of plain values.
 
@@ -59,9 +65,11 @@ def checked(cls: type[T], values: Any, where: str = "") -> T:
         naming the first field that is unknown, of the wrong kind or out of bounds.
     """
     before = f"{where}: " if where else ""
+    kind: Any = cls  # to mypy a class of T has no hash
     try:
         # as JSON, where a list stands for a tuple but a text for no number
-        return TypeAdapter(cls).validate_json(json.dumps(values))
+        found: T = _adapter(kind).validate_json(json.dumps(values))
+        return found
     except ValidationError as e:
         first = e.errors(include_url=False, include_context=False)[0]
         place = first["loc"]

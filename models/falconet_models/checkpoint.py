@@ -77,7 +77,9 @@ class _Tensor:
         if 0 in self.shape:
             return np.empty(self.shape, data.dtype)
         strides = [s * data.itemsize for s in self.stride]
-        return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides).copy()
+        copy: NDArray[Any] = np.lib.stride_tricks.as_strided(
+            data[self.offset :], self.shape, strides).copy()
+        return copy
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
@@ -124,7 +126,7 @@ def _load(unpickler: _Unpickler, file: BinaryIO) -> Any:
         if n >= _LIMITS.nodes:
             raise ValueError(f"more than {_LIMITS.nodes:,} values")
         if op.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            most = max(most, int(arg))
+            most = max(most, int(arg or 0))
             if most > n:  # pickle makes room for as many
                 raise ValueError("a pickle that wants memory for nothing")
     file.seek(begin)

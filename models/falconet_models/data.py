@@ -112,7 +112,8 @@ def composite(
         alpha = np.outer(ramp, ramp)[..., None].astype(np.float32)
         spot = canvas[top : top + edge, left : left + edge]
         spot += alpha * (np.asarray(face, np.float32)[..., None] - spot)
-    return np.clip(np.round(canvas), 0, 255).astype(np.uint8)
+    drawn: Image8 = np.clip(np.round(canvas), 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _crop(image: Image8, rng: np.random.Generator, least: float) -> Image8:

@@ -24,24 +24,35 @@ It goes unchanged into the quantised model and from there into the program file 
     ``levels``       list of ``stride`` (pixels, or [y, x]), ``anchors`` (list of [width, height] in
                      pixels; absent: one of the stride's size), and the names of the tensors
                      ``class`` [A * classes, H, W], ``box`` [A * 4, H, W], and, if there are,
-                     ``objectness`` [A, H, W], ``landmark`` [A * 2 * points, H, W]
-    ``score``        ``"sigmoid"`` (the default) or ``"softmax"``: two logits an anchor, the first
-                     that of the background; folded into one when the model is quantised
+                     ``objectness`` [A, H, W], ``landmark`` [A * 2 * points, H, W]; all of them
+                     logits and offsets as a convolution makes them
+    ``score``        ``"sigmoid"`` (the default): of the class, times that of the objectness
+                     ``"geometric"``: the root of that product (FCOS with its centerness)
+                     ``"softmax"``: ``class`` is [A * (classes + 1), H, W], of which channel
+                     ``background`` of an anchor (default 0) is no class; when the model is
+                     quantised its logit is taken away from the others, which leaves
+                     [A * classes, H, W] and ``"background": "zero"``, of one class a sigmoid
     ``box``          what the four channels ``r`` of an anchor are, ``stride`` and ``anchor`` in
                      pixels, ``cell`` the centre of the cell (see ``offset``):
 
         ``{"kind": "ssd", "variances": [v0, v1]}``  centre = cell + v0 * r * anchor, size = anchor *
-        exp(v1 * r) (variances default to 1, 1); landmark = cell + v0 * r * anchor
+        exp(v1 * r) (variances default to 1, 1)
+        ``{"kind": "linear", "variances": [v0, v1]}``  the same, but size = anchor * v1 * r
+        (BlazeFace)
         ``{"kind": "grid"}``  centre = cell + r * stride, size = stride * exp(r) (YOLOX)
         ``{"kind": "yolo"}``  centre = cell + (2 * sigmoid(r) - 0.5) * stride, size = anchor * (2 *
         sigmoid(r))**2 (YOLOv5)
+        ``{"kind": "yolov3", "scale": s}``  centre = cell + (s * sigmoid(r) - (s - 1) / 2) * stride,
+        size = anchor * exp(r); s defaults to 1 (YOLOv4: its scale_x_y)
         ``{"kind": "distance", "function": "linear" | "relu" | "exp"}``  to the left, top, right and
         bottom edge, in strides (FCOS); none is below 0; the function defaults to linear
+        ``{"kind": "dfl", "bins": b}``  the same of [A * 4 * b, H, W], channel (a * 4 + side) * b +
+        i: a distance is the sum of i times the softmax over the bins of its side (YOLOv8, GFL)
 
-        Landmarks of the other three: cell + r * stride.
+        Landmarks of ssd and linear: cell + v0 * r * anchor; of the others: cell + r * stride.
 
     ``offset``       of ``cell`` from the corner of the cell, in strides (default 0.5, whatever the
-                     box; YOLOX and YOLOv5 count from the corner: 0)
+                     box; YOLOX and YOLOs up to v7 count from the corner: 0)
     ``clip``         boxes end at the edges of the input (default false)
     ``nms``          ``"greedy"`` (default), ``"soft_linear"``, ``"soft_gaussian"``, ``"diou"``
     ``agnostic``     classes suppress each other (default false)

@@ -138,10 +138,8 @@ def read_yaml(path: Path, advice: str) -> Any:
     return parse_yaml(read_text(path, "yaml", advice), str(path))
 
 
-class _Dumper(yaml.SafeDumper):
-    """What is a text stays one, whether a reader goes by 1.1 or 1.2."""
-
-
+# What is a text stays one, whether a reader goes by 1.1 or 1.2.
+_Dumper: Any = type("_Dumper", (yaml.SafeDumper,), {})
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"(?:{_INTEGER.pattern})$"),
                               list("-+0123456789"))
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"(?:{_FLOAT.pattern})$"),

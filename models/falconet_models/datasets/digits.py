@@ -76,7 +76,8 @@ def glyphs(split: str) -> Image8:
 @lru_cache(maxsize=8)
 def _spread(size: int) -> NDArray[np.float32]:
     """Bicubic weights of four knots: [S, 4]."""
-    return cv2.resize(np.eye(4, dtype=np.float32), (4, size), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(
+        np.eye(4, dtype=np.float32), (4, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _ground(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
@@ -84,10 +85,11 @@ def _ground(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
     colour = rng.uniform(30, 225, 3)
     knots = (colour + rng.normal(0, rng.uniform(5, 30), (4, 4, 3))).astype(np.float32)
     spread = _spread(size)
-    ground = (spread @ (spread @ knots).reshape(4, -1)).reshape(size, size, 3)
+    ground: NDArray[np.float32] = (spread @ (spread @ knots).reshape(4, -1)).reshape(size, size, 3)
     noise = np.empty((size, size, 3), np.float32)
     rng.random(out=noise, dtype=np.float32)
-    return ground + (noise - 0.5) * np.float32(rng.uniform(0, 30))
+    ground += (noise - 0.5) * np.float32(rng.uniform(0, 30))
+    return ground
 
 
 def _ink(
@@ -99,7 +101,8 @@ def _ink(
     clear = np.abs(colours @ _LUMA - behind) >= contrast
     if not clear.any():
         return np.full(3, 0 if behind > 127 else 255, np.float32)
-    return colours[clear.argmax()]
+    ink: NDArray[np.float32] = colours[clear.argmax()]
+    return ink
 
 
 def _stroke(rng: np.random.Generator, canvas: NDArray[np.float32]) -> None:
@@ -158,7 +161,7 @@ def _warped(rng: np.random.Generator, glyph: Image8, scale: float) -> Image8:
     c, d = scale * sin * stretch, scale * (sin * shear + cos / stretch)
     middle = (side - 1) / 2
     to = np.array([[a, b, middle - 13.5 * (a + b)], [c, d, middle - 13.5 * (c + d)]])
-    out = cv2.warpAffine(glyph, to, (side, side))
+    out = np.asarray(cv2.warpAffine(glyph, to, (side, side)), np.uint8)
     x, y, w, h = cv2.boundingRect((out >= INK).view(np.uint8))
     return out[y : y + h, x : x + w]
 

@@ -7,59 +7,23 @@ processes sees its share of the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from falconet.isa import FalconetError
-from falconet_models.checked import STRICT, Part, Range
 from falconet_models.datasets import transforms
 from falconet_models.datasets.sample import Dataset, Sample
-from falconet_models.datasets.transforms import KEEP, PAD, Frame, Grey, Size
+from falconet_models.datasets.transforms import PAD, Augment, Frame, Grey, Size
 
-__all__ = ["Augment", "Batch", "Images", "Key", "Order", "augmented", "collate", "loader"]
+__all__ = ["Batch", "Batches", "Images", "Key", "Order", "augmented", "collate", "loader"]
 
 _ORDER, _SIZES, _IMAGE = range(3)  # streams of one seed
-
-
-@dataclass(frozen=True)
-class Augment:
-    """How images are changed for training; see :mod:`falconet_models.datasets.transforms`.
-
-    Parameters
-    ----------
-    mosaic:
-        How often four images become one, 0 to 1.
-    mosaic_epochs:
-        From this epoch on never; None: until the end.
-    flip, flip_vertical:
-        How often. Digits and letters want neither.
-    scale, translate:
-        Of :func:`transforms.shift` and :func:`transforms.mosaic`.
-    hue, saturation, value:
-        Of :func:`transforms.jitter`.
-    keep:
-        Part of a box that must be left of it.
-    """
-
-    mosaic: Part = 0.5
-    mosaic_epochs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    flip: Part = 0.0
-    flip_vertical: Part = 0.0
-    scale: Range = (0.75, 1.25)
-    translate: Part = 0.1
-    hue: Part = 0.015
-    saturation: Part = 0.5
-    value: Part = 0.4
-    keep: Part = KEEP
-    __pydantic_config__ = STRICT
 
 
 class Key(NamedTuple):
@@ -160,7 +124,7 @@ class Images(TorchDataset[Item]):
 
 
 class Order(Sampler[list[Key]]):
-    """Which images are in which batch; the ``batch_sampler`` of :func:`loader`.
+    """Which images are in which batch.
 
     Parameters
     ----------
@@ -230,6 +194,25 @@ def collate(items: list[Item]) -> Batch:
         torch.tensor([[f.left, f.top, f.x, f.y] for _, f, _ in items], dtype=torch.float32))
 
 
+class Batches:
+    """The batches of an epoch, whenever it is gone through; call :meth:`start` before each."""
+
+    def __init__(self, source: DataLoader[Item], order: Order) -> None:
+        self._source, self._order = source, order
+        self.images = order.count
+
+    def start(self, epoch: int, done: int = 0) -> None:
+        """What comes next is ``epoch``, without its first ``done`` batches."""
+        self._order.start(epoch, done)
+
+    def __len__(self) -> int:
+        """Batches to come."""
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._source)
+
+
 def _alone(worker: int) -> None:
     cv2.setNumThreads(0)  # a worker is one of many; OpenCV's threads also hang after a fork
 
@@ -238,11 +221,10 @@ def loader(
     dataset: Dataset, size: Size, batch: int, *, augment: Augment | None = None, seed: int = 0,
     shuffle: bool = False, scales: tuple[float, float] = (1.0, 1.0), stride: int = 32,
     workers: int = 0, rank: int = 0, world: int = 1, pad: Grey = PAD,
-) -> DataLoader[Batch]:
+) -> Batches:
     """Batches of ``dataset``: for training with ``augment`` and ``shuffle``, else to judge.
 
-    Call ``loader.batch_sampler.start(epoch, done)`` before each epoch. It draws nothing from
-    torch's own generator.
+    It draws nothing from torch's own generator.
 
     Parameters
     ----------
@@ -260,7 +242,7 @@ def loader(
     images = Images(dataset, augment, seed, pad)
     every = transforms.sizes(size, *scales, stride) if scales != (1.0, 1.0) else (size,)
     order = Order(len(dataset), batch, every, seed=seed, rank=rank, world=world, shuffle=shuffle)
-    return DataLoader(
+    return Batches(DataLoader(
         images, batch_sampler=order, collate_fn=collate,
         num_workers=workers, worker_init_fn=_alone, persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed))
+        pin_memory=torch.cuda.is_available(), generator=torch.Generator().manual_seed(seed)), order)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from falconet.isa import FalconetError
+from falconet_models.checked import STRICT, Part, Range
 from falconet_models.datasets.sample import Sample
-from falconet_models.preprocess import to_pixels
+from falconet_models.float_pictures import to_pixels
 
 __all__ = [
-    "KEEP", "PAD", "Frame", "Grey", "clip", "flip", "jitter", "letterbox", "mosaic", "resample",
-    "shift", "sizes",
+    "KEEP", "PAD", "Augment", "Frame", "Grey", "clip", "flip", "jitter", "letterbox", "mosaic",
+    "resample", "shift", "sizes",
 ]
 
 PAD = 114
@@ -47,6 +50,39 @@ class Frame:
         """``boxes`` [N, 4] of the input in pixels of the image."""
         corner = np.array([self.left, self.top] * 2, np.float32)
         return (boxes - corner) * np.array([self.x, self.y] * 2, np.float32)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How images are changed for training.
+
+    Parameters
+    ----------
+    mosaic:
+        How often four images become one, 0 to 1.
+    mosaic_epochs:
+        From this epoch on never; None: until the end.
+    flip, flip_vertical:
+        How often. Digits and letters want neither.
+    scale, translate:
+        Of :func:`shift` and :func:`mosaic`.
+    hue, saturation, value:
+        Of :func:`jitter`.
+    keep:
+        Part of a box that must be left of it.
+    """
+
+    mosaic: Part = 0.5
+    mosaic_epochs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    flip: Part = 0.0
+    flip_vertical: Part = 0.0
+    scale: Range = (0.75, 1.25)
+    translate: Part = 0.1
+    hue: Part = 0.015
+    saturation: Part = 0.5
+    value: Part = 0.4
+    keep: Part = KEEP
+    __pydantic_config__ = STRICT
 
 
 def clip(sample: Sample, keep: float = KEEP) -> Sample:
@@ -90,8 +126,9 @@ def resample(sample: Sample, size: Size) -> Sample:
     if (h, w) == (height, width):
         return sample
     shrinks = height * width < h * w
-    image = cv2.resize(sample.image, (width, height),
-                       interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    image = np.asarray(cv2.resize(
+        sample.image, (width, height),
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
     boxes = sample.boxes * np.array([width / w, height / h] * 2, np.float32)
     return replace(sample, image=image, boxes=boxes)
 
@@ -123,7 +160,7 @@ def jitter(
     table = np.clip(np.round(tables), 0, 255).astype(np.uint8)
     table[:, 0] %= 180
     hsv = cv2.LUT(cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV), table[None])
-    return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+    return replace(sample, image=np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8))
 
 
 def shift(

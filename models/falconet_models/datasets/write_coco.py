@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from falconet.isa import FalconetError
-from falconet_models.datasets.sample import Dataset
-from falconet_models.files import store
+from falconet.isa.files import store
+from falconet_models.datasets.sample import Dataset, Sample
 
 __all__ = ["write_coco"]
 
@@ -64,20 +64,12 @@ def write_coco(
             if name in names:
                 raise FalconetError(f"image '{sample.name}' is there twice; rename one of them")
             names.add(name)
-            file = folder / split / name
             packed = io.BytesIO()
             Image.fromarray(sample.image).save(packed, "PNG", compress_level=1)
-            store(file, packed.getvalue())
+            store(folder / split / name, packed.getvalue())
             height, width = sample.image.shape[:2]
             images.append({"id": i + 1, "file_name": name, "width": width, "height": height})
-            for (x1, y1, x2, y2), c, ignored in zip(
-                    sample.boxes.astype(np.float64).tolist(), sample.classes.tolist(),
-                    sample.ignored.tolist()):
-                annotations.append({
-                    "id": len(annotations) + 1, "image_id": i + 1, "category_id": c + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": int(ignored), "segmentation": [],
-                })
+            annotations += _annotations(sample, i + 1, len(annotations) + 1)
     store(path, json.dumps({
         "info": info or {}, "licenses": [],
         "images": images, "annotations": annotations,
@@ -85,3 +77,14 @@ def write_coco(
                        for n, name in enumerate(dataset.labels, 1)],
     }).encode())
     return path
+
+
+def _annotations(sample: Sample, image: int, first: int) -> list[dict[str, Any]]:
+    """The objects of image number ``image``, numbered from ``first``."""
+    objects = zip(sample.boxes.astype(np.float64).tolist(), sample.classes.tolist(),
+                  sample.ignored.tolist())
+    return [
+        {"id": number, "image_id": image, "category_id": c + 1,
+         "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
+         "iscrowd": int(ignored), "segmentation": []}
+        for number, ((x1, y1, x2, y2), c, ignored) in enumerate(objects, first)]

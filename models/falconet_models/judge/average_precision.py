@@ -22,7 +22,8 @@ def evaluate(dataset: Dataset, found: Sequence[Found],
     Ignored objects are crowds: what lies in one counts neither way.
     """
     numbers = range(len(found)) if numbers is None else numbers
-    images, truth, results = [], [], []
+    images, results = [], []
+    truth: list[dict[str, Any]] = []
     for number, what in zip(numbers, found, strict=True):
         sample = dataset.load(number)
         height, width = sample.image.shape[:2]

@@ -86,7 +86,8 @@ def iou_matrix(a: NDArray[Any], b: NDArray[Any]) -> Floats:
     sides = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
     both = sides.clip(min=0).prod(2)
     union = (a[:, 2:] - a[:, :2]).prod(1)[:, None] + (b[:, 2:] - b[:, :2]).prod(1) - both
-    return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    iou: Floats = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
+    return iou
 
 
 def match(iou: Floats, overlap: float = _OVERLAP) -> list[tuple[int, int]]:
@@ -190,12 +191,12 @@ def measure(dataset: Dataset, found: Sequence[Found],
     mean_f1 = np.array([_mean(column) for column in curves["f1"].T])
     at = 0 if np.isnan(mean_f1).all() else int(np.nanargmax(mean_f1))
     confidence = float(CONFIDENCES[at])
+    precision, recall, f1 = (curves[k][:, at] for k in ("precision", "recall", "f1"))
     classes = tuple(
-        ClassFigures(_mean(table[0, :, i]), _mean(table[:, :, i].ravel()),
-                     *(float(curves[k][i, at]) for k in ("precision", "recall", "f1")),
-                     int(totals[i]))
+        ClassFigures(_mean(table[0, :, i]), _mean(table[:, :, i].ravel()), float(precision[i]),
+                     float(recall[i]), float(f1[i]), int(totals[i]))
         for i in range(count))
     return Metrics(
         tuple(dataset.labels), len(samples), _mean(table[0].ravel()), _mean(table.ravel()),
-        confidence, *(_mean(curves[k][:, at]) for k in ("precision", "recall", "f1")), classes,
-        curves, table[0].T, _confusion(samples, found, count, confidence))
+        confidence, _mean(precision), _mean(recall), _mean(f1), classes, curves, table[0].T,
+        _confusion(samples, found, count, confidence))

@@ -3,7 +3,6 @@
 A sample's loss comes alone, and is 0 where the sample is ignored; the trainer sums.
 """
 
-from falconet_models.losses.boxes import BOX_LOSSES, BoxLoss, box_loss
 from falconet_models.losses.classify import (
     CLASS_LOSSES,
     balance,
@@ -13,6 +12,7 @@ from falconet_models.losses.classify import (
     soften,
 )
 from falconet_models.losses.distill import Features, attention_transfer, soft_targets
+from falconet_models.losses.iou import BOX_LOSSES, BoxLoss, box_loss
 from falconet_models.losses.regress import l1, smooth_l1
 
 __all__ = [

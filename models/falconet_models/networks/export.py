@@ -18,6 +18,7 @@ from torch import nn
 from falconet.isa import FalconetError
 from falconet_models.metadata import set_meta
 from falconet_models.networks.detector import Detector
+from falconet_models.networks.layers import laid_out
 from falconet_models.networks.mobilenet import Classifier
 
 __all__ = ["export"]
@@ -115,10 +116,10 @@ def export(
         raise FalconetError("only a quantised network is exported; quantise it first")
     if labels and isinstance(network, Detector):
         raise FalconetError("labels: a detector has its own; leave them out")
-    if labels and len(labels) != network.config.classes:
+    if labels and isinstance(network, Classifier) and len(labels) != network.config.classes:
         raise FalconetError(f"labels: there are {len(labels)} for {network.config.classes} "
                             "classes; give one a class, or none")
-    network = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)
+    network = laid_out(copy.deepcopy(network).cpu().eval(), torch.contiguous_format)
     config = network.config
     if isinstance(network, Detector):
         names = [name for name, _, _ in network.outputs()]

@@ -18,20 +18,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from falconet.isa import FalconetError, near
-from falconet.isa.errors import shown
+from falconet_models.architecture import check_boxes
 from falconet_models.networks.layers import Style, Unit, real
 from falconet_models.networks.mobilenet import Separable
 
-__all__ = ["ANCHORED", "BoxCode", "Branches", "Maps", "Priors", "Raw", "flatten"]
+__all__ = ["BoxCode", "Branches", "Maps", "Priors", "Raw", "flatten"]
 
 Maps = list[dict[str, torch.Tensor]]
 """By level: ``class`` [B, A * classes, H, W], ``box`` [B, A * 4, H, W], and, if the head has it,
 ``objectness`` [B, A, H, W]; logits and numbers as the convolutions give them."""
 
-ANCHORED = ("ssd", "yolo")
-_KINDS = (*ANCHORED, "grid", "distance")
-_FUNCTIONS = ("linear", "relu", "exp")
 _LARGEST = 10.0  # of an exponent: 22,026 strides, more than any image; keeps gradients finite
 
 
@@ -94,17 +90,13 @@ class BoxCode:
     function: str = "exp"
 
     def __post_init__(self) -> None:
-        for name, value, known in (("box", self.kind, _KINDS),
-                                   ("function", self.function, _FUNCTIONS)):
-            if value not in known:
-                raise FalconetError(f"{name} {shown(value)} is unknown; {near(value, known)}choose "
-                                    f"one of: {', '.join(known)}")
+        check_boxes(self.kind, self.function)
 
     def description(self) -> dict[str, Any]:
         """As it stands in a model's metadata."""
-        more: dict[str, Any] = {"ssd": {"variances": list(self.variances)},
-                                "distance": {"function": self.function}}.get(self.kind, {})
-        return {"kind": self.kind, **more}
+        more: dict[str, dict[str, Any]] = {"ssd": {"variances": list(self.variances)},
+                                           "distance": {"function": self.function}}
+        return {"kind": self.kind, **more.get(self.kind, {})}
 
     def decode(self, raw: torch.Tensor, priors: Priors) -> torch.Tensor:
         """Boxes [..., N, 4] as x1, y1, x2, y2 in pixels, from the predictions' numbers."""

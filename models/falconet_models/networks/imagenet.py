@@ -32,13 +32,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from falconet_models import zoo
 from falconet_models.data import calibration_images, test_images
+from falconet_models.float_pictures import to_tensor
 from falconet_models.metadata import get_meta
+from falconet_models.networks.brevitas import quantise
 from falconet_models.networks.export import export
 from falconet_models.networks.mobilenet import Classifier, ClassifierConfig
 from falconet_models.networks.pretrained import load_imagenet
-from falconet_models.networks.quantize import quantise
-from falconet_models.preprocess import to_tensor
-from falconet_models.reference import Reference, snr_db
+from falconet_models.onnx_session import Reference, snr_db
 
 __all__ = ["METHODS", "by_brevitas", "by_onnxruntime", "calibration", "compare", "models"]
 

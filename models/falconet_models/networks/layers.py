@@ -15,7 +15,7 @@ because a bias needs its input's scale; :func:`real` is what it stands for.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import brevitas.nn as qnn
 import torch
@@ -29,13 +29,17 @@ from brevitas.quant import (
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from falconet_models.architecture import divisible
+
 __all__ = [
     "ACTIVATIONS", "STYLES", "Act", "Activation", "Add", "Classify", "Input", "Pool",
-    "SqueezeExcite", "Style", "Unit", "Upsample", "divisible", "limit", "quantiser", "real",
+    "SqueezeExcite", "Style", "Unit", "Upsample", "divisible", "laid_out", "limit", "quantiser",
+    "real",
 ]
 
 Style = Literal["float", "folded", "quantised"]
 Act = Literal["", "relu", "relu6", "hswish", "hsigmoid"]
+Module = TypeVar("Module", bound=nn.Module)
 STYLES: tuple[Style, ...] = ("float", "folded", "quantised")
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -52,10 +56,11 @@ def real(x: Any) -> torch.Tensor:
     return value
 
 
-def divisible(channels: float, by: int = 8) -> int:
-    """``channels`` to the nearest multiple of ``by``, not below 90 % of it (the papers' rule)."""
-    found = max(by, int(channels + by / 2) // by * by)
-    return found + by if found < 0.9 * channels else found
+def laid_out(module: Module, form: torch.memory_format) -> Module:
+    """``module`` itself, its weights in that order of memory (an argument torch has no type of)."""
+    untyped: Any = module
+    untyped.to(memory_format=form)
+    return module
 
 
 def quantiser(style: Style, *, signed: bool) -> nn.Module:
@@ -63,7 +68,8 @@ def quantiser(style: Style, *, signed: bool) -> nn.Module:
     if style != "quantised":
         return nn.Identity()
     kind = Int8ActPerTensorFloat if signed else Uint8ActPerTensorFloat
-    return qnn.QuantIdentity(act_quant=kind, return_quant_tensor=True)
+    found: nn.Module = qnn.QuantIdentity(act_quant=kind, return_quant_tensor=True)
+    return found
 
 
 def limit(quant: nn.Module) -> torch.Tensor:
@@ -133,6 +139,8 @@ class Unit(nn.Module):
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias with the batch norm in them."""
         conv, norm = self.conv, self.norm
+        weight: torch.Tensor
+        bias: torch.Tensor
         if isinstance(norm, nn.BatchNorm2d):
             assert norm.running_mean is not None and norm.running_var is not None
             weight, bias = fuse_conv_bn_weights(

@@ -7,15 +7,13 @@ al., 2019 (tables 1 and 2). ``width`` multiplies channels, rounded to multiples 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
 
-from falconet.isa import FalconetError, near
-from falconet.isa.errors import shown
-from falconet_models.checked import STRICT
+from falconet.isa import FalconetError
+from falconet_models.architecture import FAMILIES, BackboneConfig
 from falconet_models.networks.layers import (
     Act,
     Add,
@@ -27,42 +25,8 @@ from falconet_models.networks.layers import (
     divisible,
 )
 
-__all__ = ["FAMILIES", "Backbone", "BackboneConfig", "Classifier", "ClassifierConfig", "Separable",
+__all__ = ["Backbone", "Classifier", "ClassifierConfig", "Separable",
            "input_step"]
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Which MobileNet.
-
-    Members
-    -------
-    family:
-        One of ``FAMILIES``.
-    width:
-        Multiplier of the channels.
-    repeats:
-        MobileNetV1's blocks of 512 channels behind the first one; the paper has 5.
-    squeeze:
-        MobileNetV3 with squeeze and excitation. The machine has no product of two activations, so
-        only networks without compile.
-    """
-
-    family: str = "mobilenetv2"
-    width: Annotated[float, Field(gt=0, le=8)] = 1.0
-    repeats: Annotated[int, Field(ge=0, le=64)] = 5
-    squeeze: bool = True
-    __pydantic_config__ = STRICT
-
-    def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise FalconetError(f"family {shown(self.family)} is unknown; "
-                                f"{near(self.family, FAMILIES)}choose one of: "
-                                f"{', '.join(FAMILIES)}")
-        if not self.width > 0:
-            raise FalconetError(f"width {self.width} is impossible; give more than 0")
-        if self.repeats < 0:
-            raise FalconetError(f"repeats {self.repeats} is impossible; give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -167,10 +131,7 @@ def _v3(style: Style, c: BackboneConfig) -> list[_Block]:
     return blocks
 
 
-FAMILIES = {
-    "mobilenetv1": _v1, "mobilenetv2": _v2, "mobilenetv3-small": _v3, "mobilenetv3-large": _v3,
-}
-"""Name, and what makes the blocks."""
+_BLOCKS = dict(zip(FAMILIES, (_v1, _v2, _v3, _v3)))
 
 _HIDDEN = {"mobilenetv3-small": 1024, "mobilenetv3-large": 1280}
 
@@ -186,7 +147,7 @@ class Backbone(nn.Module):
 
     def __init__(self, style: Style, config: BackboneConfig, strides: tuple[int, ...]) -> None:
         super().__init__()
-        blocks = FAMILIES[config.family](style, config)
+        blocks = _BLOCKS[config.family](style, config)
         reached, last = 1, {}
         for i, block in enumerate(blocks):
             reached *= block.stride

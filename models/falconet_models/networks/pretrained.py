@@ -41,7 +41,7 @@ def load_imagenet(network: Detector | Classifier) -> None:
         unit.conv.load_state_dict({"weight": state[f"{conv}.weight"]})
         unit.norm.load_state_dict({k.removeprefix(norm): v for k, v in state.items()
                                    if k.startswith(norm)}, strict=False)
-    if isinstance(network, Classifier) and c.classes == 1000:
+    if isinstance(network, Classifier) and network.config.classes == 1000:
         network.head.logits.conv.load_state_dict({
             "weight": state["classifier.1.weight"][..., None, None],
             "bias": state["classifier.1.bias"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 
 from falconet.isa import FalconetError
 from falconet.isa.errors import shown
+from falconet.isa.files import store
+from falconet_models.architecture import DetectorConfig
 from falconet_models.checkpoint import check_archive
-from falconet_models.networks.detector import Detector, DetectorConfig
-from falconet_models.networks.layers import STYLES, Style
+from falconet_models.networks.detector import Detector
+from falconet_models.networks.layers import STYLES, Style, laid_out
 
 __all__ = [
     "BEST", "CALIBRATED", "FLOAT", "LAST", "QUANTISED", "load", "load_detector", "save",
@@ -28,13 +30,10 @@ _FORM = 1
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` beside ``path``, then move it there."""
-    partial = path.with_suffix(".tmp")
-    with partial.open("wb") as f:
-        torch.save({"form": _FORM, **content}, f)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(path)
+    """Write ``content``, whole or not at all."""
+    file = io.BytesIO()  # of a full disk PyTorch makes an error that does not say so
+    torch.save({"form": _FORM, **content}, file)
+    store(path, file.getvalue())
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -84,7 +83,7 @@ def load_detector(path: str | Path, style: str = "float") -> tuple[Detector, dic
     _check_state(state, config, made, file)
     detector = Detector(config, made)
     detector.load_state_dict(dict(state))  # without the notes on versions, which may be anything
-    return detector.to(memory_format=torch.channels_last).eval(), about
+    return laid_out(detector, torch.channels_last).eval(), about
 
 
 def _check_state(state: dict[Any, Any], config: DetectorConfig, style: Style, file: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -120,13 +122,13 @@ class Criterion(nn.Module):
                 elif kind == "atss":
                     made = assign.atss(anchors, priors.counts, truth, ignored, **_whole(options))
                 else:
-                    made = assign.by_iou(anchors, truth, ignored, **options)
+                    made = assign.by_iou(anchors, truth, ignored, **_whole(options))
             except TypeError as e:
                 raise FalconetError(f"assign.options: {e}; mend it") from None
             found.append(made)
         return found
 
 
-def _whole(options: dict[str, float]) -> dict[str, float]:
+def _whole(options: dict[str, float]) -> dict[str, Any]:
     """Counts are whole numbers."""
     return {k: int(v) if k in ("top", "nearest") else v for k, v in options.items()}

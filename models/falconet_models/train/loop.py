@@ -28,14 +28,15 @@ from falconet.isa import FalconetError
 from falconet_models.datasets import Dataset, Found
 from falconet_models.datasets.loader import Batch, loader
 from falconet_models.judge.average_precision import mean_ap
+from falconet_models.networks.brevitas import quantise
 from falconet_models.networks.detector import Detector
+from falconet_models.networks.layers import laid_out
 from falconet_models.networks.pretrained import load_imagenet
-from falconet_models.networks.quantize import quantise
 from falconet_models.train import checkpoints
 from falconet_models.train.criterion import Criterion, shared
+from falconet_models.train.diary import Diary, read_history
 from falconet_models.train.distil import Student, Teacher
 from falconet_models.train.predict import normalise, predict
-from falconet_models.train.progress import Diary, read_history
 from falconet_models.train.recipe import Distil, Recipe
 
 __all__ = ["Trainer", "average", "together"]
@@ -205,10 +206,10 @@ class Trainer:
         else:
             phase = _Phase(name, recipe.quantise.epochs, recipe.quantise.rate)
             source, _ = checkpoints.load_detector(self.folder)
-            self.diary.say(f"calibrating on {min(recipe.quantise.images, len(self.plain.dataset))} "
+            self.diary.say(f"calibrating on {min(recipe.quantise.images, self.plain.images)} "
                            "images")
             detector = quantise(source, self._calibration())
-        detector = detector.to(self.device, memory_format=torch.channels_last)
+        detector = laid_out(detector.to(self.device), torch.channels_last)
         if self.state:
             phase = _Phase(**self.state["phase"])
         return phase, detector
@@ -244,10 +245,9 @@ class Trainer:
         if name == "quantised" and recipe.quantise.teach and not wishes.teacher:
             wishes = Distil(teacher=str(self.folder), soft=recipe.quantise.teach)
         teacher = Teacher(wishes, detector) if wishes.teacher else None
-        student = Student(detector, teacher).to(self.device, memory_format=torch.channels_last)
-        order = self.batches.batch_sampler
-        order.start(0)
-        steps = len(order)
+        student = laid_out(Student(detector, teacher).to(self.device), torch.channels_last)
+        self.batches.start(0)
+        steps = len(self.batches)
         criterion = Criterion(recipe, self.config.objectness, self.counts, steps).to(self.device)
         ema = AveragedModel(detector, multi_avg_fn=average(recipe.ema), use_buffers=True)
         resumed = self.state if self.state and self.state["phase"]["name"] == name else None
@@ -265,7 +265,8 @@ class Trainer:
         model: nn.Module = student
         if self.world > 1:
             if self.device.type == "cuda":
-                student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+                untyped: Any = nn.SyncBatchNorm
+                student = untyped.convert_sync_batchnorm(student)
             model = DistributedDataParallel(student, find_unused_parameters=False)
         keep = _Keep(self, phase, student, ema, criterion, optimiser)
         fresh = phase.epoch == phase.done == 0 and not phase.ended
@@ -290,7 +291,7 @@ class Trainer:
                criterion: Criterion, optimiser: torch.optim.Optimizer, teacher: Teacher | None,
                steps: int, keep: _Keep, bar: Any) -> None:
         recipe, began = self.recipe, time.perf_counter()
-        self.batches.batch_sampler.start(phase.epoch, phase.done)
+        self.batches.start(phase.epoch, phase.done)
         model.train()
         criterion.train()
         task = bar.add_task(f"{phase.name} {phase.epoch + 1}/{phase.epochs}", total=steps,
@@ -353,7 +354,7 @@ class Trainer:
             broken = ", ".join(k for k, v in terms.items() if not torch.isfinite(v))
             raise FalconetError(f"the loss is {loss.item()} ({broken}); lower 'rate' or 'clip'")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip)
         optimiser.step()
@@ -365,7 +366,7 @@ class Trainer:
                began: float | None = None) -> None:
         began = time.perf_counter() if began is None else began
         assert isinstance(detector, Detector)
-        self.judged.batch_sampler.start(0)
+        self.judged.start(0)
         found = dict(predict(detector, self.judged))
         if self.world > 1:
             parts: list[Any] = [None] * self.world
@@ -402,7 +403,7 @@ def _score(row: dict[str, Any]) -> float:
 
 def _is_start(row: dict[str, Any]) -> bool:
     """Whether this is the network that quantised training begins with."""
-    return row["phase"] == "quantised" and row["epoch"] < 0
+    return bool(row["phase"] == "quantised" and row["epoch"] < 0)
 
 
 def _best(rows: list[dict[str, Any]], phase: str) -> dict[str, Any] | None:

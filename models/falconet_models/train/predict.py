@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from falconet_models.architecture import DetectorConfig
 from falconet_models.datasets import Found
 from falconet_models.datasets.loader import Batch
-from falconet_models.networks.detector import Detector, DetectorConfig
+from falconet_models.networks.detector import Detector
 
 __all__ = ["MOST", "SCORE", "normalise", "predict", "suppress"]
 
@@ -36,10 +37,10 @@ def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, score: float = 
     ``boxes`` [N, 4], ``scores`` [N, classes]; the best 300 pairs of box and class are looked at.
     """
     rows, classes = (scores > score).nonzero(as_tuple=True)
-    values = scores[rows, classes]
-    best = values.argsort(descending=True, stable=True)[:_LOOKED_AT]
+    pairs = scores[rows, classes]
+    best = pairs.argsort(descending=True, stable=True)[:_LOOKED_AT]
     chosen = boxes[rows[best]].cpu().numpy()
-    values, kinds = values[best].cpu().numpy(), classes[best].cpu().numpy()
+    values, kinds = pairs[best].cpu().numpy(), classes[best].cpu().numpy()
     if not len(chosen):
         return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
     corners = np.concatenate([chosen[:, :2], chosen[:, 2:] - chosen[:, :2]], 1)

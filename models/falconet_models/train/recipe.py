@@ -10,18 +10,26 @@ from pydantic import Field, TypeAdapter
 
 from falconet.isa import FalconetError, near
 from falconet.isa.errors import shown
+from falconet.isa.files import store
+from falconet_models.architecture import DetectorConfig, preset
 from falconet_models.checked import STRICT, Finite, Part, Range, Weight, checked
 from falconet_models.datasets import Dataset
-from falconet_models.datasets.loader import Augment
-from falconet_models.files import store
-from falconet_models.losses import BOX_LOSSES
-from falconet_models.networks.detector import DetectorConfig, preset
+from falconet_models.datasets.transforms import Augment
 from falconet_models.yaml12 import dump_yaml, read_yaml
 
-__all__ = ["Assign", "BoxTerm", "ClassTerm", "Distil", "Quantise", "Recipe", "builtin", "choose"]
+__all__ = [
+    "BOX_KINDS", "Assign", "BoxTerm", "ClassTerm", "Distil", "Quantise", "Recipe", "builtin",
+    "choose",
+]
 
 _FOLDER = Path(__file__).parent / "recipes"
 _SMALL = 160
+
+BOX_KINDS = (
+    "iou", "iou_log", "giou", "diou", "ciou", "eiou", "focal_eiou", "siou",
+    "alpha_iou", "alpha_giou", "alpha_diou", "alpha_ciou", "wiou_v1", "wiou_v2", "wiou_v3",
+)
+"""The names of ``falconet_models.losses.BOX_LOSSES``, without PyTorch, which that needs."""
 
 Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -62,7 +70,7 @@ class ClassTerm:
 
 @dataclass(frozen=True)
 class BoxTerm:
-    """The loss of boxes: ``kind`` of ``BOX_LOSSES``, and ``options`` of its formula."""
+    """The loss of boxes: ``kind`` of ``BOX_KINDS``, and ``options`` of its formula."""
 
     kind: str = "ciou"
     weight: Weight = 2.0
@@ -168,10 +176,10 @@ class Recipe:
     __pydantic_config__ = STRICT
 
     def __post_init__(self) -> None:
-        if self.boxes.kind not in BOX_LOSSES:
+        if self.boxes.kind not in BOX_KINDS:
             raise FalconetError(f"boxes.kind: {shown(self.boxes.kind)} is unknown; "
-                                f"{near(self.boxes.kind, BOX_LOSSES)}choose one of: "
-                                f"{', '.join(BOX_LOSSES)}")
+                                f"{near(self.boxes.kind, BOX_KINDS)}choose one of: "
+                                f"{', '.join(BOX_KINDS)}")
 
     def config(self, labels: tuple[str, ...]) -> DetectorConfig:
         """The network's, for these classes."""

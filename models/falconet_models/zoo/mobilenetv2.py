@@ -19,7 +19,7 @@ from falconet.isa import FalconetError
 from falconet_models.checkpoint import load_state_dict
 from falconet_models.metadata import set_meta
 from falconet_models.packages import weights
-from falconet_models.zoo.graph import GraphBuilder, check_size
+from falconet_models.zoo.builder import GraphBuilder, check_size
 
 __all__ = ["build", "checkpoint", "from_state_dict", "labels"]
 

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from falconet_models.metadata import set_meta
 from falconet_models.packages import weights
-from falconet_models.zoo.graph import GraphBuilder, check_size
+from falconet_models.zoo.builder import GraphBuilder, check_size
 
 __all__ = ["LEVELS", "build", "published"]
 

@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
+from falconet_models.float_pictures import to_tensor
 from falconet_models.metadata import get_meta
-from falconet_models.prepare import session
-from falconet_models.preprocess import to_tensor
+from falconet_models.ptq.prepare import session
 
 __all__ = ["Reference", "snr_db"]
 

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from falconet.isa import FalconetError
-from falconet.isa.heads import ROLES, fault, parse
+from falconet.isa.metadata.head import ROLES, fault, parse
 
 __all__ = ["check_description", "cut", "fold", "load_heads", "score_tensors"]
 
@@ -91,8 +91,9 @@ def _check_tensors(description: Mapping[str, Any], model: onnx.ModelProto, name:
         v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
         for v in (*graph.value_info, *graph.output) if v.type.tensor_type.HasField("shape")
     }
-    classes = 2 if description.get("score") == "softmax" else len(description["labels"])
-    unit = {"class": classes, "box": 4, "objectness": 1, "landmark": 2}
+    head = parse(dict(description), f"{name}: postprocess")
+    assert head is not None
+    unit = {"landmark": 2} | {r: head.channels(r) for r in ("class", "box", "objectness")}
     for i, part, tensor in _heads(description):
         level = description["levels"][i]
         where = f"{name}: postprocess.levels[{i}].{part}"
@@ -158,46 +159,55 @@ def cut(model: onnx.ModelProto, description: Mapping[str, Any]) -> onnx.ModelPro
 
 
 def fold(model: onnx.ModelProto, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Make one logit of each anchor's two, in place; the description of the result.
+    """Take the background's logit away from those of the classes, in place; the new description.
 
-    The softmax of two logits is the sigmoid of their difference, so the convolution that makes
-    them gets the difference of its weights. ``model`` is one of :func:`cut` and ``load_float``.
+    A softmax knows only differences of logits, so the convolution that makes them gets the
+    differences of its weights, and no channel for the background. With one class left the softmax
+    is a sigmoid. ``model`` is one of :func:`cut` and ``load_float``.
     """
-    if description.get("score") != "softmax":
+    head = parse(dict(description))
+    assert head is not None
+    if head.background is None:
         return dict(description)
     graph = model.graph
     for i, part, tensor in _heads(description):
         if part == "class":
-            _fold_one(graph, tensor,
+            _fold_one(graph, tensor, head.channels("class"), head.background,
                       f"model '{graph.name}': postprocess.levels[{i}].class: '{tensor}'")
     used = {x for n in graph.node for x in n.input}
     kept = [c for c in graph.initializer if c.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    return {**description, "score": "sigmoid"}
+    rest = {k: v for k, v in description.items() if k != "background"}
+    if len(head.labels) == 1:
+        return {**rest, "score": "sigmoid"}
+    return {**rest, "background": "zero"}
 
 
-def _fold_one(graph: onnx.GraphProto, tensor: str, where: str) -> None:
+def _fold_one(graph: onnx.GraphProto, tensor: str, logits: int, background: int, where: str
+              ) -> None:
     constants = {c.name: c for c in graph.initializer}
     node = next(n for n in graph.node if tensor in n.output)
     if node.op_type != "Conv" or not set(node.input[1:]) <= constants.keys():
         raise FalconetError(
             f"{where} is the result of a {node.op_type}; only a convolution with constant weights "
-            "makes two logits that fold into one"
+            "makes logits that the background's can be taken away from"
         )
     if any(tensor in n.input for n in graph.node):
-        raise FalconetError(f"{where} is read by the network itself; its two logits cannot become "
-                            "one")
+        raise FalconetError(f"{where} is read by the network itself; its logits cannot become "
+                            "differences")
     group = next((a.i for a in node.attribute if a.name == "group"), 1)
     for j, name in enumerate(node.input[1:], 1):
-        pair = numpy_helper.to_array(constants[name]).astype(np.float64)
-        if len(pair) // 2 % group:
-            raise FalconetError(f"{where}: its convolution has {group} groups that part the two "
+        rows = numpy_helper.to_array(constants[name]).astype(np.float64)
+        if len(rows) // logits % group:
+            raise FalconetError(f"{where}: its convolution has {group} groups that part the "
                                 "logits of an anchor; export it with one")
+        rows = rows.reshape(-1, logits, *rows.shape[1:])
+        less = np.delete(rows, background, axis=1) - rows[:, background, None]
         folded = f"{tensor}.folded{j}"
         graph.initializer.append(numpy_helper.from_array(
-            (pair[1::2] - pair[0::2]).astype(np.float32), folded))
+            less.reshape(-1, *rows.shape[2:]).astype(np.float32), folded))
         node.input[j] = folded
     (output,) = (o for o in graph.output if o.name == tensor)
     channels = output.type.tensor_type.shape.dim[1]
-    channels.dim_value //= 2
+    channels.dim_value -= channels.dim_value // logits

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from torch.utils.tensorboard import SummaryWriter
 
+from falconet.isa.files import store
+
 __all__ = ["HISTORY", "Diary", "read_history"]
 
 HISTORY = "history.jsonl"
@@ -49,9 +51,7 @@ class Diary:
 
     def _write(self) -> None:
         assert self.folder is not None
-        partial = self.folder / "history.tmp"
-        partial.write_text("".join(json.dumps(r) + "\n" for r in self.rows), encoding="utf-8")
-        partial.replace(self.folder / HISTORY)
+        store(self.folder / HISTORY, "".join(json.dumps(r) + "\n" for r in self.rows).encode())
 
     def add(self, row: dict[str, Any], epochs: int) -> None:
         """The figures of one epoch."""

@@ -10,14 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from falconet.isa.files import store
 from falconet_models.datasets import Dataset, Found
-from falconet_models.files import store
 from falconet_models.judge import curves, scenes
 from falconet_models.judge.drawing import png
+from falconet_models.judge.html import figures, page, section, table
 from falconet_models.judge.metrics import Metrics
-from falconet_models.judge.page import figures, page, section, table
 
 __all__ = ["write_report"]
+
+Picture = tuple[Any, str, str]
+"""A figure, its heading, and a sentence on how it is read."""
+
 
 def write_report(
     folder: Path, title: str, dataset: Dataset, found: Sequence[Found], metrics: Metrics, *,
@@ -46,8 +50,27 @@ def write_report(
     """
     numbers = range(len(found)) if numbers is None else numbers
     facts, times = dict(facts or {}), dict(times or {})
+    pictures = _pictures(dataset, found, numbers, metrics, history, times)
+    parts = []
+    for name, (made, heading, sentence) in pictures.items():
+        data = png(made)
+        store(folder / f"{name}.png", data)
+        parts.append(section(heading, sentence, f"<img alt=\"{heading}\" src=\"data:image/png;"
+                                                f"base64,{base64.b64encode(data).decode()}\">"))
+    known = {**metrics.to_json(), "facts": facts, "times": times}
+    store(folder / "metrics.json", (json.dumps(known, indent=1) + "\n").encode())
+    file = folder / "report.html"
+    store(file, _page(title, metrics, facts, times, parts).encode())
+    return file
+
+
+def _pictures(
+    dataset: Dataset, found: Sequence[Found], numbers: Sequence[int], metrics: Metrics,
+    history: Sequence[Mapping[str, Any]] | None, times: Mapping[str, float],
+) -> dict[str, Picture]:
+    """What the page shows, by the names of the files."""
     samples = [dataset.load(n) for n in numbers]
-    pictures = {
+    pictures: dict[str, Picture] = {
         "mosaic": (scenes.mosaics(dataset, found, numbers, metrics.confidence),
                    "Labels and findings", "Each image twice: what is there, and what was found "
                    f"with a confidence of {metrics.confidence:.2f} or more."),
@@ -72,17 +95,7 @@ def write_report(
                                 "network computes as the machine does.")
     if times:
         pictures["times"] = (curves.times(times), "Time", "Where an image's time goes.")
-    parts = []
-    for name, (made, heading, sentence) in pictures.items():
-        data = png(made)
-        store(folder / f"{name}.png", data)
-        parts.append(section(heading, sentence, f"<img alt=\"{heading}\" src=\"data:image/png;"
-                                                f"base64,{base64.b64encode(data).decode()}\">"))
-    known = {**metrics.to_json(), "facts": facts, "times": times}
-    store(folder / "metrics.json", (json.dumps(known, indent=1) + "\n").encode())
-    file = folder / "report.html"
-    store(file, _page(title, metrics, facts, times, parts).encode())
-    return file
+    return pictures
 
 
 def _number(value: Any, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from falconet.isa import FalconetError
-from falconet_models.prepare import session
+from falconet_models.ptq.prepare import session
 
 __all__ = [
     "METHODS", "Histogram", "Outlier", "choose_range", "collect", "outliers", "with_outputs",
@@ -40,7 +40,7 @@ class Histogram:
     @property
     def centres(self) -> Floats:
         step = (self.high - self.low) / self.counts.size
-        return self.low + step * (np.arange(self.counts.size) + 0.5)
+        return self.low + step * (np.arange(self.counts.size, dtype=np.float64) + 0.5)
 
     @staticmethod
     def merge(parts: Sequence[Histogram]) -> Histogram:
@@ -95,7 +95,7 @@ def outliers(
     suspect = most > _SUSPECT * np.median(most, axis=0)
     count = suspect.sum(axis=0)
     found: dict[int, Outlier] = {}
-    for j in np.flatnonzero((0 < count) & (count <= _MOST * len(samples))):
+    for j in np.flatnonzero((0 < count) & (count <= _MOST * len(samples))).tolist():
         first, odd = list(inner)[j], suspect[:, j]
         spans = []
         for chosen in (range(len(samples)), np.flatnonzero(~odd)):
@@ -159,14 +159,14 @@ def collect(
     Returns
     -------
     Histograms of ``tensors`` (the input may be among them), and the mean of each channel (axis 1)
-    of the tensors ``channels``.
+    of the tensors ``channels`` on each sample: [samples, C].
     """
     (entry,) = (i.name for i in model.graph.input)
     inner = [t for t in dict.fromkeys([*tensors, *channels]) if t != entry]
     run = session(with_outputs(model, inner))
     low = dict.fromkeys(tensors, np.inf)
     high = dict.fromkeys(tensors, -np.inf)
-    means = {t: np.zeros(()) for t in channels}
+    means: dict[str, list[Floats]] = {t: [] for t in channels}
     counts = {t: np.zeros(_BINS) for t in tensors}
     for turn in range(2):
         for i, x in enumerate(samples):
@@ -183,8 +183,9 @@ def collect(
             for t in channels if turn == 0 else ():
                 v = values[t]
                 axes = (0, *range(2, v.ndim))
-                means[t] = means[t] + v.mean(axes, dtype=np.float64) / len(samples)
-    return {t: Histogram(low[t], high[t], counts[t]) for t in tensors}, means
+                means[t].append(v.mean(axes, dtype=np.float64))
+    return ({t: Histogram(low[t], high[t], counts[t]) for t in tensors},
+            {t: np.array(m) for t, m in means.items()})
 
 
 def _count(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.int64]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 
-from falconet.compiler.importer.limits import check_nodes, check_shape
-from falconet.compiler.importer.nodes import line
-from falconet.compiler.importer.opset import label, normalise
-from falconet.compiler.importer.shapes import NoShapes, check_constants, infer
+from falconet.compiler.findings import Findings
+from falconet.compiler.importer.onnx.contrib import STANDARD, known_here
+from falconet.compiler.importer.onnx.limits import check_nodes, check_shape
+from falconet.compiler.importer.onnx.nodes import line
+from falconet.compiler.importer.onnx.opset import label, normalise
+from falconet.compiler.importer.onnx.shapes import NoShapes, check_constants, infer
 from falconet.isa import FalconetError
 
 __all__ = ["load_float", "read_model", "session"]
@@ -85,11 +88,18 @@ def _check(model: onnx.ModelProto, name: str) -> None:
     """One float image in, fixed extents (a symbolic batch becomes 1), nothing quantised."""
     check_nodes(model, name)
     _check_nodes(model, name)
+    findings = Findings()
+    for node in model.graph.node:
+        if node.domain not in STANDARD and not known_here(node):
+            with findings.collected():
+                raise FalconetError(f"{label(node)}: it is of domain '{node.domain}'; export with "
+                                    "standard operators alone")
+    findings.check()
     for node in model.graph.node:
         if node.op_type in _QUANTISED:
             raise FalconetError(
-                f"{name}: node '{node.name}' is a {node.op_type}, so the model is quantised "
-                "already; compile it as it is, or give the float model"
+                f"{name}: {label(node)}: the model is quantised already; compile it as it is, or "
+                "give the float model"
             )
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
@@ -115,13 +125,18 @@ def _check(model: onnx.ModelProto, name: str) -> None:
     check_shape(f"{name}: input '{inputs[0].name}'", shape)
 
 
-def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelProto:
+def load_float(
+    model: onnx.ModelProto, name: str | None = None, *, sides: bool = True
+) -> onnx.ModelProto:
     """A copy of the model in opset 17 or newer: constants and batch norm folded, shapes inferred.
 
     Parameters
     ----------
     name:
         What errors call it.
+    sides:
+        Whether every activation must be one that a machine can hold: those of a detector's tail,
+        rows of all its boxes, need not.
 
     Raises
     ------
@@ -160,14 +175,8 @@ def load_float(model: onnx.ModelProto, name: str | None = None) -> onnx.ModelPro
     for value in (*simple.graph.value_info, *simple.graph.output):
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
         if dims[:1] == [1]:
-            check_shape(f"{name}: value '{value.name}'", dims)
+            check_shape(f"{name}: value '{value.name}'", dims if sides else [int(np.prod(dims))])
     for i in reversed(range(len(simple.opset_import))):
         if simple.opset_import[i].domain not in ("", "ai.onnx"):
             del simple.opset_import[i]
-    for node in simple.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise FalconetError(
-                f"{name}: node '{node.name}' ({node.op_type}) is of domain '{node.domain}'; "
-                "export with standard operators alone"
-            )
     return simple

@@ -22,9 +22,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from falconet_models.calibration import with_outputs
-from falconet_models.prepare import session
-from falconet_models.qdq import CLAMPS
+from falconet_models.ptq.calibration import with_outputs
+from falconet_models.ptq.prepare import session
+from falconet_models.ptq.stored_tensors import CLAMPS
 
 __all__ = ["equalise"]
 
@@ -71,7 +71,7 @@ class _Network:
         if not self.conv(node):
             return False
         weight = self.constant(node.input[1])
-        return weight.shape[1] == 1 and weight.shape[0] == self.groups(node) > 1
+        return bool(weight.shape[1] == 1 and weight.shape[0] == self.groups(node) > 1)
 
     def scale_out(self, node: onnx.NodeProto, factor: Array) -> None:
         for name in node.input[1:]:
@@ -173,6 +173,8 @@ def equalise(model: onnx.ModelProto, samples: Sequence[Array]) -> onnx.ModelProt
         net.scale_out(maker, factor)
         net.scale_in(reader, factor)
     for stream in streams:
+        if len({top[t].size for t in stream}) > 1:  # one channel is added to all
+            continue
         extent = np.max([top[t] for t in stream], axis=0)
         factor = _bounded(np.sqrt(extent.max() / np.maximum(extent, _TINY)))
         for node in _convolutions(net.maker[t] for t in stream):

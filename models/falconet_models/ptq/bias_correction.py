@@ -3,7 +3,8 @@
 Rounding of weights and activations does not only add noise, it shifts means, and shifts add up
 through the depth. The quantised network is therefore walked layer by layer on calibration data:
 where a convolution's output, channel by channel, has another mean than in the float network, the
-difference goes into the bias before the walk goes on with the corrected output.
+difference goes into the bias before the walk goes on with the corrected output. What may be
+chance, since photographs differ, is left out: few pixels and few photographs say little of a mean.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from falconet_models.prepare import session
-from falconet_models.qdq import Plan, insert, quantise_weights, scale_and_zero_point
+from falconet_models.ptq.prepare import session
+from falconet_models.ptq.qdq import insert, scale_and_zero_point
+from falconet_models.ptq.stored_tensors import Plan
+from falconet_models.ptq.stored_weights import quantise_weights
 
 __all__ = ["correct_biases"]
 
@@ -57,6 +60,20 @@ def _segments(
     return segments
 
 
+def _certain(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of ``found`` [samples, C], shrunk by what chance explains (James and Stein, 1961).
+
+    A mean is multiplied by ``1 - variance of the mean / mean**2``, or by 0 if that is negative.
+    """
+    mean: NDArray[np.float64] = found.mean(axis=0)
+    if len(found) < 2:
+        return mean
+    chance = found.var(axis=0, ddof=1) / len(found)
+    square = np.maximum(mean**2, np.finfo(np.float64).tiny)
+    kept: NDArray[np.float64] = mean * np.maximum(0.0, 1.0 - chance / square)
+    return kept
+
+
 def correct_biases(
     model: onnx.ModelProto,
     plan: Plan,
@@ -70,10 +87,10 @@ def correct_biases(
     Parameters
     ----------
     means:
-        Mean of each channel of these outputs in the float network, on the same ``samples``.
+        Mean of each channel of these outputs in the float network, on each of ``samples``.
     """
     arrays = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    scales = {first: scale_and_zero_point(*r)[0] for first, r in ranges.items()}
+    stored = {first: scale_and_zero_point(*r) for first, r in ranges.items()}
     nodes = {n.output[0]: n for n in plan.weighted if n.op_type != "MatMul"}
     quantised = insert(model, plan, ranges)
     ends = {f"{t}.float" if t in {o.name for o in model.graph.output} else t: t for t in nodes}
@@ -89,10 +106,9 @@ def correct_biases(
         (end,) = (x for x in outputs if x in ends)
         tensor = ends[end]
         axes = (0, *range(2, live[0][end].ndim))
-        mean = np.mean([v[end].mean(axes, dtype=np.float64) for v in live], axis=0)
-        shift = means[tensor] - mean
+        shift = _certain(means[tensor] - [v[end].mean(axes, dtype=np.float64) for v in live])
         node = nodes[tensor]
-        old = quantise_weights(node, arrays, scales[plan.group[node.input[0]]]).bias
+        old = quantise_weights(node, arrays, *stored[plan.group[node.input[0]]]).bias
         biases[tensor] = old + shift
         column = shift.astype(np.float32).reshape(1, -1, *[1] * (len(axes) - 1))
         needed = {x for _, names, _ in segments[i + 1 :] for x in names}

@@ -16,6 +16,7 @@ from torch import nn
 
 from falconet.isa import FalconetError
 from falconet_models.networks.detector import Detector
+from falconet_models.networks.heads import Branches
 from falconet_models.networks.layers import Style, Unit, limit
 from falconet_models.networks.mobilenet import Classifier
 
@@ -32,7 +33,7 @@ without an object must not end it at no score above 0.5."""
 
 def _rebuilt(network: Network, style: Style) -> Network:
     """The same definition in another style, with the batch norm folded into its parameters."""
-    fresh = type(network)(network.config, style)  # type: ignore[arg-type]
+    fresh = type(network)(network.config, style)
     units = {n: m for n, m in network.named_modules() if isinstance(m, Unit)}
     with torch.no_grad():
         for name, unit in fresh.named_modules():
@@ -82,7 +83,7 @@ def quantise(
 def _run(network: nn.Module, batches: Iterable[torch.Tensor], *, singly: bool = False) -> None:
     count = 0
     for batch in batches:
-        for part in batch.split(1 if singly else len(batch)):
+        for part in torch.split(batch, 1 if singly else len(batch)):
             network(part)
             count += 1
     if not count:
@@ -104,6 +105,7 @@ def calibrate(network: Detector | Classifier, batches: Iterable[torch.Tensor]) -
         limit(network.head.logits.act.after).mul_(HEADROOM)
         return
     for head in network.heads:
+        assert isinstance(head, Branches)
         for unit in (head.class_logits, head.object_logits):
             if unit is not None:
                 limit(unit.act.after).clamp_(min=LOGITS)

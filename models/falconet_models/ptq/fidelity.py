@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from falconet_models.calibration import Outlier, with_outputs
-from falconet_models.prepare import session
-from falconet_models.qdq import Plan, scale_and_zero_point
-from falconet_models.reference import snr_db
+from falconet_models.onnx_session import snr_db
+from falconet_models.ptq.calibration import Outlier, with_outputs
+from falconet_models.ptq.prepare import session
+from falconet_models.ptq.qdq import scale_and_zero_point
+from falconet_models.ptq.stored_tensors import Plan
 
 __all__ = ["CLEAR_SNR", "FEW_LEVELS", "LOW_SNR", "Fidelity", "Report", "measure"]
 
