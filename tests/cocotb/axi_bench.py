@@ -16,7 +16,7 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiReadBus, AxiSlaveRead, AxiSlaveWrite, AxiWriteBus
 
 from falconet.isa import Arch
-from falconet_hw.axi import ErrorLayout, SegmentsLayout
+from falconet_hw.dma.axi import ErrorLayout, SegmentsLayout
 
 # --------------------------------------------------------------------------- ports of the top
 

@@ -20,7 +20,7 @@ import cocotb_tools.runner
 from amaranth.lib.wiring import Component
 from cocotb_tools.check_results import get_results
 
-from falconet_hw.verilog import to_verilog
+from falconet_hw.build.verilog import to_verilog
 
 __all__ = ["run", "run_verilog", "settings"]
 

@@ -18,7 +18,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
 
 from falconet.isa import Arch, Instruction
-from falconet_hw.detect.layout import TABLE_LATENCY
+from falconet_hw.detect.forms import TABLE_LATENCY
 
 __all__ = ["Anchor", "DetectBench", "Entry", "Table", "clamp", "extent", "offset", "random_table"]
 
@@ -43,6 +43,7 @@ class Anchor:
     objectness: int
     mark: int
     lane: int
+    box_lane: int = 0
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Table:
 
     def rows(self) -> list[int]:
         data = b"".join(struct.pack("<HHhH", *vars(e).values()) for e in self.entries)
-        data += b"".join(struct.pack("<HHhhHHHH", *vars(a).values()) for a in self.anchors)
+        data += b"".join(struct.pack("<HHhhHHHBB", *vars(a).values()) for a in self.anchors)
         data += struct.pack("<HhIH6x", self.score_min, self.q_min, 1 << 15, 100)
         return [int.from_bytes(data[i : i + 16], "little") for i in range(0, len(data), 16)]
 

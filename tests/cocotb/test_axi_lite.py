@@ -20,7 +20,7 @@ from cocotbext.axi import (
     AxiMaster,
 )
 
-from falconet_hw.axi_lite import AxiSignature, AxiToLite
+from falconet_hw.board.axi_lite import AxiSignature, AxiToLite
 from falconet_hw.bus import AxiLiteSignature
 
 SIZE = 256  # bytes behind the bridge

@@ -29,14 +29,14 @@ from bench import run, settings
 from cocotb.triggers import RisingEdge
 
 from falconet.isa import Arch, ErrorCode, preset
-from falconet_hw.axi import (
+from falconet_hw.bus import Axi3ReadSignature, Axi3WriteSignature
+from falconet_hw.dma.axi import (
     ErrorLayout,
     ReadClientSignature,
     ReadMaster,
     WriteClientSignature,
     WriteMaster,
 )
-from falconet_hw.bus import Axi3ReadSignature, Axi3WriteSignature
 
 BURSTS = 150
 Burst = tuple[int, int, int]  # address, beats, tag

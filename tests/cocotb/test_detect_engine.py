@@ -20,7 +20,7 @@ from falconet.isa import Arch, Dst, Engine, Instruction, Load, Mark, Program, Se
 from falconet.runtime.detections import Detections, Options, pack_options, unpack_detections
 from falconet.runtime.tensors import pack_input
 from falconet_hw.detect.engine import DetectEngine
-from falconet_sim.golden_detect import detect_all
+from falconet_sim.golden.detect import detect_all
 
 LATENCY = 4
 OTHERS = [d for d in Dst if d is not Dst.DETECT]
@@ -122,9 +122,11 @@ class EngineBench:
         for tensor in program.header["inputs"]:
             data = pack_input(inputs[tensor["name"]], tensor, self.arch.lanes)
             segments[Segment.INPUT][tensor["offset"] :][: len(data)] = data
-        for at, row in pack_options(program.header["detect"], options):
+        head = program.detect
+        assert head is not None
+        for at, row in pack_options(head, options):
             segments[Segment.INPUT][at : at + len(row)] = np.frombuffer(row, np.uint8)
-        limit, per = program.header["detect"]["limit"], self.arch.row_words
+        limit, per = head.limit, self.arch.row_words
         landmarks = range(limit * per, self.arch.candidates * per)
         last: Instruction | None = None
         for ins in program.instructions():
@@ -148,7 +150,7 @@ class EngineBench:
                 stored = await self.fetch(range(ins.base, ins.base + ins.run))
                 segments[Segment.OUTPUT][ins.offset :][: len(stored)] = np.frombuffer(
                     stored, np.uint8)
-        return unpack_detections(segments[Segment.OUTPUT], program.header["detect"])
+        return unpack_detections(segments[Segment.OUTPUT], head)
 
     async def fetch(self, words: range) -> bytes:
         """Lane words of the records."""
@@ -178,17 +180,20 @@ async def programs(dut: Any) -> None:
             anchors=rng.choice([1, 2, 5]), points=points, objectness=rng.random() < 0.4,
             form=form, grid=rng.randrange(2), mode=MODES[k % 4],
             hits=rng.choice([0, 0.02, 0.1, 0.5]), wild=rng.random() < 0.3,
+            bins=rng.choice([0, 1, 16, rng.randint(2, 31)]) * form,
+            softmax=rng.random() < 0.3,
         )
         program, inputs = detection_program(arch, detect, tensors)
-        detect = program.header["detect"]
+        head = program.detect
+        assert head is not None
         options = Options(
             score=rng.choice([None, None, 0.05, 0.9]), iou=rng.choice([None, 0.0, 0.3, 1.0]),
             sigma=rng.choice([None, 0.1, 2.0]),
-            maximum=rng.choice([None, 1, rng.randint(1, detect["limit"])]),
+            maximum=rng.choice([None, 1, rng.randint(1, head.limit)]),
         )
-        want = detect_all(tensors, detect, options, arch)
+        want = detect_all(tensors, head, options, arch)
         got = await bench.play(program, inputs, options)
-        same_detections(f"program {k} ({detect['mode']})", got, want)
+        same_detections(f"program {k} ({head.mode})", got, want)
     engine = sum(cycles for _, cycles in bench.took)
     print(f"{len(bench.took)} instructions, {engine} cycles of {bench.cycles}")
 

@@ -13,7 +13,7 @@ from cocotb.triggers import FallingEdge
 from detect_bench import DetectBench, Table, clamp, offset, random_table
 
 from falconet.isa import Arch, Mark, preset
-from falconet_hw.detect.layout import RECORD_LATENCY
+from falconet_hw.detect.forms import RECORD_LATENCY
 from falconet_hw.detect.mark import Mark as MarkBlock
 
 

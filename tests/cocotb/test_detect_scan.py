@@ -10,7 +10,7 @@ import cocotb
 import pytest
 from bench import run, settings
 from cocotb.triggers import FallingEdge
-from detect_bench import DetectBench, Table, clamp, extent, offset, random_table
+from detect_bench import DetectBench, Entry, Table, clamp, extent, offset, random_table
 
 from falconet.isa import Arch, Scan, preset
 from falconet_hw.detect.scan import Scan as ScanBlock
@@ -31,12 +31,30 @@ def hits(arch: Arch, i: Scan, table: Table, memory: object) -> list[tuple[int, i
     return found
 
 
+def stored(arch: Arch, memory: object, at: int, lane: int, step: int, count: int) -> list[int]:
+    """``count`` channels from a lane of word ``at`` on."""
+    found = []
+    for channel in range(lane, lane + count):
+        word = (at + channel // arch.lanes * step) & 0xFFFF
+        found.append(int(memory[word][channel % arch.lanes]))
+    return found
+
+
+def exponentials(table: Table, column: str, group: list[int]) -> list[int]:
+    return [getattr(table[127 - (max(group) - q)], column) for q in group]
+
+
 def record(
     arch: Arch, i: Scan, table: Table, memory: object, y: int, x: int, channel: int, q: int,
 ) -> bytes | None:
     a, label = divmod(channel, i.n_class)
     anchor = table.anchors[a]
     score = table[q].score
+    if i.softmax:
+        group = stored(arch, memory, i.score_base + y * i.score_y_step + anchor.mark + x,
+                       anchor.lane, i.score_b_step, i.n_class)
+        e = exponentials(table, "score", [*group, i.background])
+        score = min((e[label] << 16) // sum(e), 65535)
     if i.objectness:
         at = i.obj_base + y * i.obj_y_step + anchor.objectness + x
         o = int(memory[at & 0xFFFF][a % arch.lanes])
@@ -45,10 +63,16 @@ def record(
         return None
     at = i.box_base + y * i.box_y_step + anchor.box + x
     box = [table[int(memory[at & 0xFFFF][(4 * a + k) % arch.lanes])] for k in range(4)]
+    if i.bins:
+        sides = stored(arch, memory, at, anchor.box_lane, i.box_b_step, 4 * i.bins)
+        for k in range(4):
+            e = exponentials(table, "size", sides[k * i.bins : (k + 1) * i.bins])
+            moment = sum(j * v for j, v in enumerate(e))
+            box[k] = Entry(0, 0, 0, (moment << 11) // sum(e))
     edges = []
     for axis, cell, centre, length, stride, lo, hi in (
         (0, x, anchor.cx, anchor.width, i.stride_x, i.x_lo, i.x_hi),
-        (1, y, anchor.cy, anchor.height, i.stride_y, i.y_lo, i.y_hi),
+        (1, y + i.y0, anchor.cy, anchor.height, i.stride_y, i.y_lo, i.y_hi),
     ):
         mid = centre + cell * stride
         second = extent(box[axis + 2], length, i.size_shift)
@@ -61,10 +85,28 @@ def record(
             last = first + second
         edges.append((clamp(first, lo, hi), clamp(last, lo, hi)))
     (x1, x2), (y1, y2) = edges
-    return struct.pack("<4hHBBHH", x1, y1, x2, y2, score, label, a + 16 * i.level, x, y)
+    return struct.pack("<4hHBBHH", x1, y1, x2, y2, score, label, a + 16 * i.level, x, y + i.y0)
 
 
 # --------------------------------------------------------------------------- random heads
+
+def lanes_of(rng: random.Random, arch: Arch, table: Table) -> Table:
+    """The table with any lanes of groups; the largest of a group has an exponential."""
+    for anchor in table.anchors:
+        anchor.lane, anchor.box_lane = rng.randrange(arch.lanes), rng.randrange(arch.lanes)
+    table[127].score, table[127].size = max(1, table[127].score), max(1, table[127].size)
+    return table
+
+
+def grouped(rng: random.Random, scan: Scan) -> Scan:
+    """The same with a softmax over classes, bins of sides, or both."""
+    bins = rng.choice([0, 1, 2, 3, 16, 17, 31, rng.randint(4, 30)])
+    changed = scan.replace(
+        box_b_step=rng.randrange(1 << 16), bins=bins, form=scan.form | bool(bins),
+        softmax=rng.randrange(2) if bins else 1, background=rng.randint(-128, 127))
+    assert isinstance(changed, Scan)
+    return changed
+
 
 def random_scan(rng: random.Random, arch: Arch) -> Scan:
     n_class = rng.choice([1, 1, 2, rng.randint(3, 20)])
@@ -87,14 +129,16 @@ def random_scan(rng: random.Random, arch: Arch) -> Scan:
     def stride() -> int:
         return rng.choice([0, 128, 512, 98303 // 9])
 
+    y0 = rng.choice([0, rng.randrange(400), 4096 - n_y])
+    stride_y = stride() if y0 == 0 else rng.choice([0, 1, 16, 98303 // (y0 + n_y)])
     return Scan(
         score_base=address(), score_y_step=address(), score_b_step=address(),
         box_base=address(), box_y_step=address(), obj_base=address(), obj_y_step=address(),
         n_y=n_y, n_x=n_x, n_b=-(-n_channels // arch.lanes), n_channels=n_channels,
         n_class=n_class, first=rng.randrange(2), objectness=rng.randrange(2),
-        form=rng.randrange(2), level=rng.randrange(8), stride_x=stride(), stride_y=stride(),
+        form=rng.randrange(2), level=rng.randrange(8), stride_x=stride(), stride_y=stride_y,
         centre_shift=shift(), grid=rng.randrange(2), size_shift=shift(),
-        x_lo=x_lo, x_hi=x_hi, y_lo=y_lo, y_hi=y_hi,
+        x_lo=x_lo, x_hi=x_hi, y_lo=y_lo, y_hi=y_hi, y0=y0,
     )
 
 
@@ -116,7 +160,8 @@ async def check(bench: DetectBench, scan: Scan, table: Table) -> tuple[int, int,
             if ready:
                 got[int(d.records__payload.value).to_bytes(16, "little")] += 1
 
-    took = await bench.play(scan, take, 1000 + 100 * words + 1000 * len(found))
+    most = 1000 + 2 * group_cycles(bench.arch, scan, bench.read_latency)  # of a hit, with stalls
+    took = await bench.play(scan, take, 1000 + 100 * words + most * len(found))
     if got != want:
         raise AssertionError(
             f"{scan}\nmissing {show(want - got)}\nunwanted {show(got - want)}"
@@ -148,13 +193,27 @@ async def random_scans(dut: object) -> None:
 
 
 @cocotb.test()
+async def groups(dut: object) -> None:
+    """Softmax over classes and distances of bins, some among SCANs without either."""
+    bench, rng, s = await make_bench(dut)
+    for _ in range(s["rounds"]):
+        table = lanes_of(rng, bench.arch, random_table(rng, rng.choice([1, 0.1, rng.random()])))
+        scan = random_scan(rng, bench.arch)
+        if rng.random() < 0.2:
+            scan = scan.replace(n_class=255, n_channels=255, n_b=-(-255 // bench.arch.lanes))
+            scan = scan.replace(n_x=1, n_y=2, y0=min(scan.y0, 4094))
+        await check(bench, grouped(rng, scan) if rng.random() < 0.8 else scan, table)
+
+
+@cocotb.test()
 async def reset_at_work(dut: object) -> None:
     """Whatever is under way at a reset leaves no trace in what runs afterwards."""
     bench, rng, s = await make_bench(dut)
     for _ in range(s["rounds"]):
         with pytest.raises(AssertionError, match="not done"):
-            bench.table = random_table(rng, 0.5).rows()
-            await bench.play(large_scan(), lambda: None, rng.randint(1, 300))
+            bench.table = lanes_of(rng, bench.arch, random_table(rng, 0.5)).rows()
+            scan = rng.choice([large_scan(), grouped(rng, large_scan())])
+            await bench.play(scan, lambda: None, rng.randint(1, 300))
         dut.start.value, dut.rst.value = 0, 1
         await FallingEdge(dut.clk)
         dut.rst.value = 0
@@ -182,6 +241,36 @@ async def full_speed(dut: object) -> None:
 
 
 @cocotb.test()
+async def groups_in_time(dut: object) -> None:
+    """A box takes the cycles of the instruction's docstring, and not many less."""
+    bench, rng, s = await make_bench(dut)
+    for _ in range(s["rounds"]):
+        table = lanes_of(rng, bench.arch, random_table(rng, rng.choice([1, 0.1])))
+        scan = grouped(rng, random_scan(rng, bench.arch))
+        took, words, anchors = await check(bench, scan, table)
+        box = group_cycles(bench.arch, scan, s["latency"])
+        print(f"{scan.n_class * scan.softmax} classes, {scan.bins} bins: {box} a box at most; "
+              f"{took} for {len(anchors)} and {words} words")
+        assert took <= 60 + words + sum(max(12, s["latency"] + 8, a + 2) + box for a in anchors)
+        assert took >= (box - 2 * (s["latency"] + 2)) * len(anchors)
+
+
+def group_cycles(arch: Arch, scan: Scan, latency: int) -> int:
+    """What a box with a softmax or with bins takes more, at most."""
+    cycles = 21
+    if scan.softmax:
+        cycles += 2 * scan.n_class + 11 + (latency + 2) * touched(arch, scan.n_class)
+    if scan.bins:
+        cycles += 4 * max(19, 2 * scan.bins + 10) + (latency + 2) * touched(arch, 4 * scan.bins)
+    return cycles
+
+
+def touched(arch: Arch, channels: int) -> int:
+    """How many words ``channels`` may touch."""
+    return -(-(channels + arch.lanes - 1) // arch.lanes)
+
+
+@cocotb.test()
 async def worked_example(dut: object) -> None:
     """2,100 words with some 200 hits: half of the hits' time is hidden behind the words."""
     bench, rng, _ = await make_bench(dut)
@@ -195,6 +284,7 @@ async def worked_example(dut: object) -> None:
 @pytest.mark.parametrize("name, latency", [("tiny", 6), ("pynq-z2", 4)])
 @pytest.mark.parametrize("testcase, stall, rounds", [
     ("random_scans", 0.0, 20), ("random_scans", 0.3, 30), ("reset_at_work", 0.2, 6),
+    ("groups", 0.0, 12), ("groups", 0.3, 12), ("groups_in_time", 0.0, 12),
     ("full_speed", 0.0, 4), ("worked_example", 0.0, 1),
 ])
 @pytest.mark.timeout(400)

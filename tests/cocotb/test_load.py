@@ -8,7 +8,7 @@ from typing import Any
 
 import cocotb
 import pytest
-from amaranth import Module
+from amaranth import Cat, Module
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 from axi_bench import (
@@ -37,10 +37,10 @@ from falconet.isa import (
     LoadImage,
     preset,
 )
-from falconet_hw.axi import ErrorLayout, ReadMaster, SegmentsLayout
 from falconet_hw.bus import Axi3ReadSignature
+from falconet_hw.dma.axi import ErrorLayout, ReadMaster, SegmentsLayout
+from falconet_hw.dma.load import LoadEngine
 from falconet_hw.layout import LoadBus, WriteBus
-from falconet_hw.load import LoadEngine
 
 SEGMENTS = [(0x1000_0000, 0x8000), (0x2000_1000, 0x6000), (0, 0x4000), (0xFFFF_8000, 0x8000)]
 PORTS = ("m0", "m1")
@@ -78,7 +78,8 @@ class LoadBench(Component):
         connect(m, engine.write, flipped(self.write))
         m.d.comb += [
             engine.segments.eq(self.segments),
-            self.load.eq(engine.load), self.load_valid.eq(engine.load_valid),
+            self.load.eq(Cat(engine.load.dst, engine.load.addr, engine.load.data)),
+            self.load_valid.eq(engine.load.valid),
             self.start.eq(engine.start), self.retire.eq(engine.retire), self.busy.eq(engine.busy),
             self.idle.eq(masters[0].idle & masters[1].idle),
             self.error.eq(engine.error),

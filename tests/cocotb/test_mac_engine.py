@@ -9,12 +9,15 @@ import cocotb
 import numpy as np
 import pytest
 from bench import run, settings
+from cocotb.triggers import ClockCycles, RisingEdge
 from engine_bench import EngineBench
+from wide import WIDE
 
 from falconet.isa import Arch, Dst, Mac, output_stage, pack_pair, preset, unpack_pair
-from falconet_hw.mac_engine import MacEngine
+from falconet_hw.mac.engine import MacEngine
 
 READ_LATENCY = 4
+ARCHS = {a.name: a for a in (preset("tiny"), preset("pynq-z2"), WIDE)}
 K_MAX = 60  # products of lanes each that cannot overflow an accumulator
 
 
@@ -29,16 +32,16 @@ def view(i: Mac, prefix: str, y: int, x: int, b: int, ky: int = 0, kx: int = 0) 
 
 
 def unpack(arch: Arch, word: bytes) -> np.ndarray:
-    """Weights [output lane, input lane] of a weight word."""
-    raw = np.frombuffer(word, np.int8).reshape(arch.lanes // 2, arch.lanes, 2)
-    out = np.zeros((arch.lanes, arch.lanes), np.int64)
+    """Weights [output lane, row] of a weight word."""
+    raw = np.frombuffer(word, np.int8).reshape(arch.lanes // 2, arch.rows, 2)
+    out = np.zeros((arch.lanes, arch.rows), np.int64)
     for j, i in np.ndindex(raw.shape[:2]):
         out[2 * j, i], out[2 * j + 1, i] = unpack_pair(int(raw[j, i, 0]), int(raw[j, i, 1]))
     return out
 
 
-def n_products(i: Mac) -> int:
-    return i.n_ky * i.n_kx * i.n_ib
+def n_products(arch: Arch, i: Mac) -> int:
+    return i.n_ky * i.n_kx * i.n_ib * (arch.lanes // arch.rows)
 
 
 def model(
@@ -48,8 +51,9 @@ def model(
     words: list[tuple[int, int]] = []
     n_params = arch.weight_param_words
     for ob in range(i.n_ob):
-        at = i.w_base + ob * (n_params + n_products(i))
-        block = [weights[(at + k) % arch.weight_words] for k in range(n_params + n_products(i))]
+        n_words = n_params + n_products(arch, i)
+        at = i.w_base + ob * n_words
+        block = [weights[(at + k) % arch.weight_words] for k in range(n_words)]
         params = [
             struct.unpack_from("<iIIB", b"".join(block[:n_params]), 16 * lane)
             for lane in range(arch.lanes)
@@ -66,7 +70,8 @@ def model(
                         for ib in range(i.n_ib):
                             v = (memory[view(i, "in", y, x, ib, ky, kx)] if inside
                                  else np.full(arch.lanes, i.pad))
-                            acc, k = acc + kernel[k] @ v, k + 1
+                            for part in v.reshape(-1, arch.rows):
+                                acc, k = acc + kernel[k] @ part, k + 1
                 data = 0
                 for lane, (bias, mult, mult_neg, shift) in enumerate(params):
                     q = output_stage(
@@ -79,7 +84,7 @@ def model(
 
 
 def cycles(arch: Arch, i: Mac) -> int:
-    return i.n_ob * (arch.weight_param_words + i.n_y * i.n_x * n_products(i))
+    return i.n_ob * (arch.weight_param_words + i.n_y * i.n_x * n_products(arch, i))
 
 
 def random_view(rng: random.Random, prefix: str) -> dict[str, int]:
@@ -116,8 +121,8 @@ def random_mac(rng: random.Random) -> Mac:
 
 def random_block(rng: random.Random, arch: Arch, i: Mac) -> list[bytes]:
     """Parameter and weight words of one output block."""
-    params, size = bytearray(), arch.lanes**2
-    spread = arch.lanes * 128 * 64 * n_products(i)
+    params, size = bytearray(), arch.rows * arch.lanes
+    spread = arch.rows * 128 * 64 * n_products(arch, i)
     for _ in range(arch.lanes):
         bias = rng.randrange(-500_000, 500_000) // rng.choice([1, 20])
         mult, mult_neg = (rng.randrange(1 << arch.mult_bits) for _ in range(2))
@@ -126,7 +131,7 @@ def random_block(rng: random.Random, arch: Arch, i: Mac) -> list[bytes]:
         shift = rng.randint(6, 12) + spread.bit_length() - 4
         params += struct.pack("<iIIB3x", bias, mult, mult_neg, shift)
     words = [bytes(params[k : k + size]) for k in range(0, len(params), size)]
-    for _ in range(n_products(i)):
+    for _ in range(n_products(arch, i)):
         choice = rng.choice([[-127], [127, -127], range(-127, 128), range(-127, 128)])
         word = bytearray()
         for _ in range(size // 2):
@@ -135,14 +140,15 @@ def random_block(rng: random.Random, arch: Arch, i: Mac) -> list[bytes]:
     return words
 
 
-def random_round(rng: random.Random, arch: Arch, n: int) -> tuple[list[Mac], list[bytes]]:
+def random_round(rng: random.Random, arch: Arch, n: int, **fixed: int
+                 ) -> tuple[list[Mac], list[bytes]]:
     """Instructions whose weights all fit, in regions that may wrap around."""
-    weights = [rng.randbytes(arch.lanes**2) for _ in range(arch.weight_words)]
+    weights = [rng.randbytes(arch.rows * arch.lanes) for _ in range(arch.weight_words)]
     program: list[Mac] = []
     at, used = rng.randrange(arch.weight_words), 0
     while len(program) < n:
-        i = random_mac(rng)
-        need = i.n_ob * (arch.weight_param_words + n_products(i))
+        i = random_mac(rng).replace(**fixed)
+        need = i.n_ob * (arch.weight_param_words + n_products(arch, i))
         if used + need > arch.weight_words:
             break
         program.append(i.replace(w_base=at))
@@ -154,9 +160,10 @@ def random_round(rng: random.Random, arch: Arch, n: int) -> tuple[list[Mac], lis
     return program, weights
 
 
-async def play(bench: EngineBench, rng: random.Random, arch: Arch, n: int) -> tuple[int, int]:
+async def play(bench: EngineBench, rng: random.Random, arch: Arch, n: int, **fixed: int
+               ) -> tuple[int, int]:
     """Run a random round; cycles it took, and what the reference says."""
-    program, weights = random_round(rng, arch, n)
+    program, weights = random_round(rng, arch, n, **fixed)
     table = [rng.randrange(-128, 128) for _ in range(256)]
     await bench.fill(Dst.WEIGHTS, b"".join(weights))
     await bench.fill(Dst.MAC_TABLE, bytes(v & 0xFF for v in table))
@@ -165,14 +172,14 @@ async def play(bench: EngineBench, rng: random.Random, arch: Arch, n: int) -> tu
     took = await bench.play(program, expected, 2000 + 60 * work)
     # Two cycles between instructions, and blocks of few steps wait for their parameters.
     short = sum(
-        i.n_ob * max(0, 10 - n_products(i) * i.n_y * i.n_x) for i in program
+        i.n_ob * max(0, 10 - n_products(arch, i) * i.n_y * i.n_x) for i in program
     )
     return took, work + 2 * len(program) + short
 
 
 async def make_bench(dut: object) -> tuple[EngineBench, random.Random, Arch, dict]:
     s = settings()
-    rng, arch = random.Random(s["seed"]), preset(s["preset"])
+    rng, arch = random.Random(s["seed"]), ARCHS[s["preset"]]
     others = [Dst.SCRATCHPAD, Dst.VECTOR, Dst.VEC_TABLE]
     bench = EngineBench(
         dut, arch, rng, stall=s["stall"], read_latency=READ_LATENCY, others=others
@@ -197,14 +204,31 @@ async def full_speed(dut: object) -> None:
         assert took <= work + 45
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z2"])
+@cocotb.test()
+async def results_wait(dut: object) -> None:
+    """Nothing is written until the queue of results is full: steps in the midst of a word wait."""
+    bench, rng, arch, s = await make_bench(dut)
+
+    async def release() -> None:
+        await RisingEdge(bench.dut.busy)
+        await ClockCycles(bench.dut.clk, 400)
+        assert not bench.written
+        bench.mood = [0, 0]
+
+    for _ in range(s["rounds"]):
+        bench.mood = [0, 1]
+        cocotb.start_soon(release())
+        await play(bench, rng, arch, 3, n_ky=1, n_kx=1, n_ib=1, n_y=3, n_x=30)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHS))
 @pytest.mark.parametrize("testcase, stall, rounds", [
-    ("random_programs", 0.3, 2), ("full_speed", 0.0, 1),
+    ("random_programs", 0.3, 2), ("full_speed", 0.0, 1), ("results_wait", 0.0, 2),
 ])
 @pytest.mark.timeout(400)
 def test_mac_engine(name: str, testcase: str, stall: float, rounds: int) -> None:
     run(
-        lambda: MacEngine(preset(name), read_latency=READ_LATENCY),
+        lambda: MacEngine(ARCHS[name], read_latency=READ_LATENCY),
         name=f"mac_engine_{name.replace('-', '_')}", module="test_mac_engine",
         testcase=testcase, seed=11, preset=name, stall=stall, rounds=rounds, instructions=16,
     )

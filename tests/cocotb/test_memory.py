@@ -22,8 +22,8 @@ from cocotbext.axi import (
     AxiWriteBus,
 )
 
+from falconet_hw.board.memory import OnChipMemory
 from falconet_hw.bus import Axi3ReadSignature, Axi3WriteSignature, AxiLiteSignature
-from falconet_hw.memory import OnChipMemory
 
 BASE, SIZE = 0x1000_0000, 1 << 12
 PORTS = {"m0r": Axi3ReadSignature, "m1r": Axi3ReadSignature, "m0w": Axi3WriteSignature}

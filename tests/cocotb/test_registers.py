@@ -13,7 +13,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from falconet.isa import ISA_VERSION, MAGIC, REGISTERS, Control, Register, Status, preset, register
-from falconet_hw.registers import Registers
+from falconet_hw.control.registers import Registers
 
 ARCH = preset("tiny")
 IDENTITY = {"ID": MAGIC, "ISA_VERSION": ISA_VERSION, "ARCH_HASH": ARCH.hash}

@@ -16,8 +16,8 @@ from cocotb.queue import Queue
 from cocotb.triggers import FallingEdge, SimTimeoutError, Timer, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteSlave
 
+from falconet_hw.board.uart_bridge import UartBridge
 from falconet_hw.bus import AxiLiteSignature
-from falconet_hw.uart_bridge import UartBridge
 
 DIVISOR, GAP_BITS = 8, 200
 BIT_PS = DIVISOR * PERIOD_NS * 1000

@@ -24,7 +24,7 @@ from falconet.isa import (
     preset,
     unpack_pair,
 )
-from falconet_hw.vector_engine import VectorEngine
+from falconet_hw.vector.engine import VectorEngine
 
 READ_LATENCY = 4
 
@@ -81,10 +81,12 @@ def model(arch: Arch, i: Instruction, memory: np.ndarray, weights: list[bytes],
             for x in range(i.n_x):
                 if isinstance(i, Elementwise):
                     acc = np.zeros(arch.lanes, int)
-                    for s in range(i.n_src):
+                    operands = [memory[view(i, "ab"[s], y, x, b)] for s in range(i.n_src)]
+                    for s, v in enumerate(operands):
                         w = taps[b, s]
-                        c = w[-1] + (w[-2] << 7) + (w[-3] << 14)
-                        acc += memory[view(i, "ab"[s], y, x, b)] * c
+                        c = w[3] + (w[2] << 7)
+                        c += operands[0] if s and i.product else (w[1] << 14) + w[0]
+                        acc += v * c
                     emit(acc, b, y, x)
                     continue
                 previous, best = sums, None
@@ -168,6 +170,7 @@ def random_eltw(rng: random.Random, arch: Arch) -> Elementwise:
     return Elementwise(
         **random_view(rng, "a"), **random_view(rng, "b"), **random_view(rng, "out"),
         **random_output(rng), n_src=rng.randint(1, 2), n_x=rng.randint(1, 12),
+        product=rng.randrange(2),
     )
 
 
@@ -193,7 +196,7 @@ def random_weights(rng: random.Random, arch: Arch, i: Instruction) -> list[bytes
         for lane in range(arch.lanes):
             w = [rng.choice([-127, 127, rng.randrange(-127, 128)]) for _ in range(arch.taps)]
             if isinstance(i, Elementwise):
-                d0, d1, d2 = digits(rng.randint(-61000, 61000))
+                d0, d1, d2 = digits(rng.randint(-60000, 60000))
                 w[-1], w[-2], w[-3] = d0, d1, d2
             for p in range(arch.taps // 2):
                 at = (p * arch.lanes + lane) * 2

@@ -34,10 +34,10 @@ from falconet.isa import (
 )
 from falconet.runtime.driver import segment_sizes
 from falconet.runtime.tensors import pack_input, unpack_output
-from falconet_hw.boards import TOP, board_top
-from falconet_hw.verilog import to_verilog
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.zynq import MODELS
+from falconet_hw.board import TOP, board_top
+from falconet_hw.build.verilog import to_verilog
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.hosts.model import model_text
 
 Z2 = board("pynq-z2")
 TINY = dataclasses.replace(Z2, preset="tiny")
@@ -53,9 +53,8 @@ _WIDE = {"len": 8, "size": 3}  # as AXI4 has them, for the models
 @cache
 def bench_text() -> str:
     """The design, PS7, and a top with PS7's pins in AXI4's widths."""
-    model = MODELS[Z2.host].read_text()
+    model = model_text(Z2)
     ports = _PORT.findall(model.partition("module zynq7_ports (")[2].partition(");")[0])
-    ports = [p for p in ports if not p[2].endswith("lock")]  # 2 bits in AXI3; always 0
     outer, inner = [], []
     for direction, high, name in ports:
         width = int(high or 0) + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falconet_hw.formal import Proof
+from formal import Proof
 
 
 def described(proof: Proof) -> dict[str, str]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from proof_table import line
-
-from falconet_hw.formal import PROOFS
+from formal import PROOFS
+from formal.proof_table import line
 
 PAGE = Path(__file__).parents[2] / "docs/formal.md"
+COMMAND = "python tests/formal --list --markdown docs/formal.md"
 
 
 @pytest.mark.parametrize("name", PROOFS)
 def test_the_page_is_up_to_date(name: str) -> None:
-    assert line(PROOFS[name]) in PAGE.read_text(), "run python tests/formal --list --markdown"
+    assert line(PROOFS[name]) in PAGE.read_text(), f"run: {COMMAND}"
 
 
 def test_the_page_tells_of_no_other() -> None:

@@ -10,7 +10,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from falconet.isa import Engine, ErrorCode, Status
-from falconet_hw.control import Counters, MachineControl
+from falconet_hw.control.run import Counters, MachineControl
 
 N = 3
 

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from falconet.isa import preset
-from falconet_hw.detect.layout import RECORD_LATENCY, RecordLayout
+from falconet_hw.detect.forms import RECORD_LATENCY, RecordLayout
 from falconet_hw.detect.records import RecordMemory, better
 from falconet_hw.detect.topk import TopK
 

@@ -16,7 +16,7 @@ from amaranth.sim import Simulator
 from falconet.isa import Arch, Suppression, preset
 from falconet.isa import Suppress as Instruction
 from falconet_hw.detect.divide import Divide
-from falconet_hw.detect.layout import RECORD_LATENCY, TABLE_LATENCY, RecordLayout
+from falconet_hw.detect.forms import RECORD_LATENCY, TABLE_LATENCY, RecordLayout
 from falconet_hw.detect.overlap import Overlap
 from falconet_hw.detect.penalty import PENALTY_LATENCY
 from falconet_hw.detect.records import RecordMemory

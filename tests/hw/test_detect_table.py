@@ -9,9 +9,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from falconet.isa import Dst, preset
-from falconet_hw.detect.layout import TABLE_LATENCY
+from falconet_hw.detect.forms import TABLE_LATENCY
 from falconet_hw.detect.table import Table
-from falconet_hw.port import SharedPort
+from falconet_hw.scratchpad.port import SharedPort
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
+from formal.inside import Inside
 
 from falconet.isa import (
     PRESETS,
@@ -17,10 +18,10 @@ from falconet.isa import (
     instruction_classes,
     preset,
 )
-from falconet_hw.dispatch import HELD, Dispatch
-from falconet_hw.formal.inside import Inside
-from falconet_hw.mac_engine import MacEngine
-from falconet_hw.vector_engine import VectorEngine
+from falconet_hw.control.dispatch import Dispatch
+from falconet_hw.engine.shell import HELD
+from falconet_hw.mac.engine import MacEngine
+from falconet_hw.vector.engine import VectorEngine
 
 ARCH = preset("tiny")
 CLASSES = [c for c in instruction_classes() if c.engine is not None]

@@ -10,7 +10,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from falconet.isa import End, ErrorCode, Segment, Store, preset
-from falconet_hw.fetch import Fetch
+from falconet_hw.control.fetch import Fetch
 
 ARCH = preset("tiny")
 BASE = 0x1234_0000

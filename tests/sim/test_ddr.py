@@ -9,10 +9,10 @@ import pytest
 
 from falconet.isa import FalconetError, Segment, register
 from falconet.runtime.bus import Wake
-from falconet_sim.build import build_library
-from falconet_sim.ddr import DdrModel
-from falconet_sim.faults import FOREVER, PORTS, BusFault
-from falconet_sim.rtl import BASE, SimBoard
+from falconet_sim.rtl.board import BASE, SimBoard
+from falconet_sim.rtl.ddr import DdrModel
+from falconet_sim.rtl.faults import FOREVER, PORTS, BusFault
+from falconet_sim.rtl.library import build_library
 
 DDR = DdrModel(clock_mhz=125.0)
 CONTROL, ADDRESS, READ0, READ1, WRITE, LENGTH, FAULTS, SUM, RESPONSES = range(0, 36, 4)
@@ -242,7 +242,7 @@ def test_a_hold_without_end_is_let_go(library: Path, port: str, channel: str) ->
     BusFault("m0_write", 0, "hold", channel="response"),
 ])
 def test_impossible_faults(library: Path, fault: BusFault) -> None:
-    with pytest.raises(FalconetError, match=r"see falconet_sim\.faults"):
+    with pytest.raises(FalconetError, match=r"see falconet_sim\.rtl\.faults"):
         Traffic(library).board.plan(fault)
 
 

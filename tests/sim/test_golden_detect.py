@@ -19,8 +19,8 @@ import pytest
 from falconet.isa import FalconetError, Program, preset
 from falconet.runtime.detections import RECORD, Limits, Options, limits
 from falconet.runtime.suppression import suppress
-from falconet_sim.golden import GoldenDevice, run_graph
-from falconet_sim.golden_detect import candidates, detect_all, landmarks
+from falconet_sim.golden.detect import candidates, detect_all, landmarks
+from falconet_sim.golden.device import GoldenDevice, run_graph
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -73,10 +73,11 @@ def test_decode_against_float(form: str, objectness: bool) -> None:
         detect, tensors = heads.random_head(
             rng, BIG, levels=3, form=FORMS[form][0], grid=FORMS[form][1], objectness=objectness,
             points=turn % 3, hits=0.4, size=(56, 40))
-        lim = limits(detect)
-        found, seen = candidates(tensors, detect, lim, BIG)
+        head = heads.head_of(detect)
+        lim = limits(head)
+        found, seen = candidates(tensors, head, lim, BIG)
         assert seen == len(found)
-        marks = landmarks(tensors, detect, found)
+        marks = landmarks(tensors, head, found)
         for r, points in zip(found, marks):
             level = detect["levels"][r["anchor"] // 16]
             a = int(r["anchor"]) % 16
@@ -172,11 +173,12 @@ def test_to_the_bit(form: str, wild: bool) -> None:
             anchors=int(rng.choice([1, 2, 9])), form=FORMS[form][0], grid=FORMS[form][1],
             objectness=bool(turn % 2), hits=float(rng.choice([0, 0.05, 0.5])), points=turn % 3,
             wild=wild)
-        lim = limits(detect)
+        head = heads.head_of(detect)
+        lim = limits(head)
         want = by_the_words(detect, tensors, lim.score_min)
-        found, seen = candidates(tensors, detect, lim, TINY)
+        found, seen = candidates(tensors, head, lim, TINY)
         assert seen == len(want) and found.tolist() == want[: TINY.candidates]
-        marks = landmarks(tensors, detect, found).reshape(len(found), 2 * (turn % 3))
+        marks = landmarks(tensors, head, found).reshape(len(found), 2 * (turn % 3))
         assert marks.tolist() == [marks_by_the_words(detect, tensors, r) for r in found]
         given_up += seen > TINY.candidates
         saturated += sum(abs(v) > 32766 for r in want for v in r[:4])
@@ -188,11 +190,11 @@ def test_one_more_than_there_is_room_for(extra: int) -> None:
     """K - 1, K and K + 1 candidates of one score: the last in order is given up."""
     detect, tensors = heads.random_head(
         np.random.default_rng(0), TINY, levels=1, classes=1, anchors=1, size=(80, 80))
-    level = detect["levels"][0]
+    head, level = heads.head_of(detect), detect["levels"][0]
     scores = np.full((1, 10, 10), -128, np.int8)
     scores.reshape(-1)[: TINY.candidates + extra] = 127
-    assert level["score"][255] >= limits(detect).score_min > level["score"][0]
-    found, seen = candidates(tensors | {level["scores"]: scores}, detect, limits(detect), TINY)
+    assert level["score"][255] >= limits(head).score_min > level["score"][0]
+    found, seen = candidates(tensors | {level["scores"]: scores}, head, limits(head), TINY)
     assert seen == TINY.candidates + extra and len(found) == min(seen, TINY.candidates)
     assert [10 * int(r["y"]) + int(r["x"]) for r in found] == list(range(len(found)))
 
@@ -203,21 +205,22 @@ def test_detect_all(mode: str) -> None:
     rng, kept = np.random.default_rng(3), 0
     for turn in range(12):
         detect, tensors = heads.random_head(rng, TINY, points=5, mode=mode, hits=0.1)
+        head = heads.head_of(detect)
         options = [None, Options(0.6, 0.3, 0.3, 2)][turn % 2]
-        got = detect_all(tensors, detect, options, TINY)
-        lim = limits(detect, options)
+        got = detect_all(tensors, head, options, TINY)
+        lim = limits(head, options)
         assert got.candidates == len(by_the_words(detect, tensors, lim.score_min))
-        found, _ = candidates(tensors, detect, lim, TINY)
+        found, _ = candidates(tensors, head, lim, TINY)
         assert np.array_equal(
-            got.records, suppress(found, lim, mode=mode, agnostic=detect["agnostic"]))
-        assert np.array_equal(got.landmarks, landmarks(tensors, detect, got.records))
+            got.records, suppress(found, lim, mode=mode, agnostic=head.agnostic))
+        assert np.array_equal(got.landmarks, landmarks(tensors, head, got.records))
         kept += len(got.records)
     assert kept > 12
 
 
 def test_no_candidates() -> None:
     detect, tensors = heads.random_head(np.random.default_rng(0), TINY, points=3, hits=0)
-    got = detect_all(tensors, detect, None, TINY)
+    got = detect_all(tensors, heads.head_of(detect), None, TINY)
     assert got.records.shape == (0,) and got.landmarks.shape == (0, 3, 2) and not got.candidates
     assert got.records.dtype == RECORD
 
@@ -229,7 +232,7 @@ def test_heads_that_do_not_fit(change: str) -> None:
     if change == "gone":
         del tensors["boxes1"]
     with pytest.raises(FalconetError, match=r"tensor 'boxes1': .* shape \[8, .*recompile"):
-        candidates(tensors, detect, Limits(0, 0, 1), TINY)
+        candidates(tensors, heads.head_of(detect), Limits(0, 0, 1), TINY)
 
 
 def test_device() -> None:
@@ -248,6 +251,7 @@ def test_device() -> None:
     device = GoldenDevice(Program(TINY, bytes(64) + blob, header))
     result = device.run({"x": x}, Options(score=0.2, maximum=1))
     assert list(result.outputs) == [other]
-    assert result.detections == detect_all(values, detect, Options(score=0.2, maximum=1), TINY)
+    assert result.detections == detect_all(
+        values, heads.head_of(detect), Options(score=0.2, maximum=1), TINY)
     assert len(result.detections.records) == 1
     assert device.run({"x": x}, Options(score=1)).detections != result.detections

@@ -9,7 +9,7 @@ from programs import Assembler, random_inputs, random_program
 
 from falconet.compiler import compile_graph
 from falconet.isa import Elementwise, FalconetError, Load, Mac, Segment, Store, preset
-from falconet_sim.hazards import check_hazards, required_waits
+from falconet_sim.compare.hazards import check_hazards, required_waits
 
 TINY = preset("tiny")
 

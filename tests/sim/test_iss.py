@@ -17,6 +17,7 @@ from programs import (
     random_program,
     tap_words,
 )
+from wide import WIDE
 
 from falconet.isa import (
     Dst,
@@ -33,8 +34,8 @@ from falconet.isa import (
     instruction_classes,
     preset,
 )
-from falconet_sim.iss import EXECUTORS, IssDevice
-from falconet_sim.machine import Step
+from falconet_sim.iss.machine import Step
+from falconet_sim.iss.simulator import EXECUTORS, IssDevice
 
 TINY = preset("tiny")
 
@@ -44,9 +45,11 @@ def test_every_instruction_has_an_executor() -> None:
 
 
 @pytest.mark.parametrize("name, seed", [*(("tiny", s) for s in range(25)),
-                                        *(("pynq-z2", s) for s in range(100, 105))])
+                                        *(("pynq-z2", s) for s in range(100, 105)),
+                                        *(("wide", s) for s in range(200, 205))])
 def test_random_programs_against_loops(name: str, seed: int) -> None:
-    program = Program.from_bytes(random_program(preset(name), seed, length=8).to_bytes())
+    arch = WIDE if name == WIDE.name else preset(name)
+    program = Program.from_bytes(random_program(arch, seed, length=8).to_bytes())
     inputs = random_inputs(program, seed)
     device = IssDevice(program)
     result = device.run(inputs)
@@ -158,8 +161,8 @@ def test_padding_needs_no_word() -> None:
 
 
 def test_waits_count_modulo_2_16() -> None:
-    from falconet_sim.iss import execute
-    from falconet_sim.machine import Machine
+    from falconet_sim.iss.machine import Machine
+    from falconet_sim.iss.simulator import execute
 
     program = program_of(Load(segment=Segment.INPUT, wait_mac=2))
     machine = Machine(program)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from heads import random_head
+from heads import head_of, random_head
 from programs import Assembler, detection_program, table_rows
 
 from falconet.isa import (
@@ -25,10 +25,10 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.detections import Detections, Options
-from falconet_sim.golden_detect import detect_all
-from falconet_sim.hazards import check_hazards, required_waits
-from falconet_sim.iss import IssDevice
-from falconet_sim.machine import Step
+from falconet_sim.compare.hazards import check_hazards, required_waits
+from falconet_sim.golden.detect import detect_all
+from falconet_sim.iss.machine import Step
+from falconet_sim.iss.simulator import IssDevice
 
 TINY = preset("tiny")
 MODES = ("greedy", "soft_linear", "soft_gaussian", "diou")
@@ -43,7 +43,7 @@ def check(arch: Arch, detect: dict[str, Any], tensors: dict[str, Any],
     program = Program.from_bytes(program.to_bytes())
     found = IssDevice(program).run(inputs, options).detections
     assert found is not None
-    assert found == detect_all(tensors, detect, options, arch)
+    assert found == detect_all(tensors, head_of(detect), options, arch)
     return found
 
 
@@ -254,6 +254,9 @@ TABLE = Load(segment=Segment.INPUT, dst=Dst.DETECT, base=2 * Arch.TABLE_OPTIONS,
     ([SCAN.replace(n_x=3, stride_x=65535)], None),
     ([SCAN.replace(n_x=4, stride_x=65535)], "a centre of x = 196605 does not fit 18 bits"),
     ([SCAN.replace(n_y=4, stride_y=65535)], "a centre of y = 196605 does not fit"),
+    ([SCAN.replace(y0=2, n_y=2, stride_y=65535)], "a centre of y = 196605 does not fit"),
+    ([SCAN.replace(y0=4095)], None),
+    ([SCAN.replace(y0=4095, n_y=2)], "y0=4095 and n_y=2 are more than 4096 rows"),
     ([SCAN.replace(score_base=4096)], "word 4096 of SCRATCHPAD"),
     ([SCAN.replace(box_base=4095, n_x=2)], "word 4096 of SCRATCHPAD"),
     ([SCAN.replace(obj_base=4096)], None),

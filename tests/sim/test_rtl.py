@@ -29,9 +29,9 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.device import Device
-from falconet_sim.compare import compare_rtl
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.compare.lockstep import compare_rtl
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

@@ -21,9 +21,9 @@ from falconet.isa import (
     Status,
     preset,
 )
-from falconet_sim.hazards import required_waits
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.compare.hazards import required_waits
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

@@ -26,9 +26,9 @@ from falconet.isa import (
     Window,
     preset,
 )
-from falconet_hw.scratchpad import bank_of
-from falconet_sim.compare import compare_rtl
-from falconet_sim.rtl import RtlDevice
+from falconet_hw.scratchpad.banks import bank_of
+from falconet_sim.compare.lockstep import compare_rtl
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

@@ -8,7 +8,7 @@ from fields import Seen, bins
 from sweep import LONGEST, swept, zeros
 
 from falconet.isa import End, Instruction, instruction_classes, preset
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

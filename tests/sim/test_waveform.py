@@ -8,7 +8,7 @@ import pytest
 from programs import Assembler, random_inputs, random_program
 
 from falconet.isa import Engine, FalconetError, Load, Segment, preset
-from falconet_sim.waveform import draw_instruction
+from falconet_sim.rtl.waveform import draw_instruction
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

@@ -13,12 +13,12 @@ from amaranth.lib.wiring import Component
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from falconet.isa import FalconetError, board
-from falconet_hw.bitstream import ecp5
-from falconet_hw.bitstream.tools import find_tool
-from falconet_hw.boards import TOP
-from falconet_hw.boards.ecp5 import PINS, PORTS
-from falconet_hw.uart import UartReceiver, UartTransmitter
-from falconet_hw.verilog import to_verilog
+from falconet_hw.board import TOP
+from falconet_hw.board.ecp5 import PINS, PORTS
+from falconet_hw.board.uart import UartReceiver, UartTransmitter
+from falconet_hw.build.bitstream import ecp5
+from falconet_hw.build.bitstream.tools import find_tool
+from falconet_hw.build.verilog import to_verilog
 
 BOARD = board("ecp5")
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from falconet.isa import Board, FalconetError, board
-from falconet_hw.bitstream import openxc7, vivado
-from falconet_hw.bitstream.__main__ import main, make
-from falconet_hw.bitstream.openxc7 import check, clock_net
-from falconet_hw.bitstream.report import Report
+from falconet_hw.build.bitstream import openxc7, tools, vivado
+from falconet_hw.build.bitstream.__main__ import main, make
+from falconet_hw.build.bitstream.openxc7 import check, clock_net
+from falconet_hw.build.bitstream.report import Report
 
-Z2, ZU3 = board("pynq-z2"), board("aup-zu3")
+Z2, ZU3, ECP5 = board("pynq-z2"), board("aup-zu3"), board("ecp5")
 TINY = dataclasses.replace(Z2, preset="tiny")
 
 # --------------------------------------------------------------------------- Tcl
@@ -298,6 +298,30 @@ def test_absent_vivado(bin_folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
             make(described, None, None, tmp_path / "out")
         assert str(error.value).startswith("vivado is not installed; install Vivado and source")
         assert ("TOOLCHAIN=openxc7" in str(error.value)) == instead
+
+
+@pytest.mark.parametrize(("described", "toolchain", "missing"), [
+    (Z2, "vivado", "VIVADO"), (TINY, "openxc7", "XC7FRAMES2BIT"), (TINY, "openxc7", "CHIPDB"),
+    (TINY, "openxc7", "yosys"), (ECP5, "ecp5", "ECPPACK"), (ECP5, "ecp5", "yosys"),
+])
+def test_an_older_bitstream_stays_if_a_tool_is_missing(
+    described: Board, toolchain: str, missing: str, open_tools: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none() -> str:
+        raise FalconetError("yosys: no such program")
+
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("falconet.bit", "report.json"):
+        (out / name).write_text("of an earlier build")
+    monkeypatch.setenv(missing, "/nowhere")
+    if missing == "yosys":
+        monkeypatch.setattr(tools, "find_yosys", none)
+    with pytest.raises(FalconetError, match="no such"):
+        make(described, toolchain, None, out)
+    for name in ("falconet.bit", "report.json"):
+        assert (out / name).read_text() == "of an earlier build"
 
 
 @pytest.mark.parametrize(("arguments", "says"), [

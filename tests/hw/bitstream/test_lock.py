@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from falconet.isa import FalconetError, board
-from falconet_hw.bitstream.__main__ import make
+from falconet_hw.build.bitstream.__main__ import make
 
 
 def test_a_second_build_in_a_folder_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from falconet.commands import bitstreams
 from falconet.isa import FalconetError
-from falconet_hw.bitstream.report import (
+from falconet_app.commands import bitstreams
+from falconet_hw.build.bitstream.report import (
     Report,
     nextpnr_figures,
     vivado_timing,
