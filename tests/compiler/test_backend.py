@@ -8,17 +8,20 @@ import networks
 import numpy as np
 import pytest
 
-from falconet.compiler import compile_graph, pack
-from falconet.compiler.allocate import allocate
+from falconet.compiler import compile_graph
 from falconet.compiler.graph import Graph, Node
-from falconet.compiler.lower import lower
-from falconet.compiler.plan import make_plan
-from falconet.compiler.schedule import make_schedule
-from falconet.compiler.verify import verify
+from falconet.compiler.lower.network import lower
+from falconet.compiler.machine import pack
+from falconet.compiler.passes.verify import verify
+from falconet.compiler.schedule.allocate import allocate
+from falconet.compiler.schedule.planner import Planner
+from falconet.compiler.schedule.policy import Policy
+from falconet.compiler.schedule.simulate import make_schedule
 from falconet.isa import Engine, FalconetError, Program, Segment, preset, unpack_pair
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.hazards import check_hazards
-from falconet_sim.iss import IssDevice
+from falconet.isa.graph.ops.eltwise import Eltwise
+from falconet_sim.compare.hazards import check_hazards
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.simulator import IssDevice
 
 GRAPHS = {
     "operators": lambda: networks.zoo_of_operators(),
@@ -70,7 +73,7 @@ def test_every_tile_of_every_tensor_is_written_once(program: Program) -> None:
     ops = {n["output"]: n["op"] for n in program.header["graph"]["nodes"]}
     assert layers
     for i, t in enumerate(program.header["tensors"]):
-        if ops.get(t["name"]) not in (None, "concat", "slice"):
+        if ops.get(t["name"]) not in (None, "concat", "slice", "gather"):
             assert (seen[i] == 1).all(), t["name"]
 
 
@@ -87,22 +90,26 @@ def test_loads_stay_in_their_segments(program: Program) -> None:
 @pytest.mark.parametrize("ahead", [0, 1, 3])
 @pytest.mark.parametrize("slack", [1, 2])
 def test_buffers_alive_together_share_no_word(ahead: int, slack: int) -> None:
-    plan = make_plan(lower(networks.zoo_of_operators(), preset("tiny")), slack=slack)
-    tasks = make_schedule(plan, ahead)
-    assert allocate(plan, tasks) is None
+    net = lower(networks.zoo_of_operators(), preset("tiny"))
+    schedule = make_schedule(Planner(net).plan(Policy(slack, ahead)))
+    assert allocate(schedule) is None
     life: dict[str, list[int]] = {}
-    for at, task in enumerate(tasks):
+    words: dict[str, range] = {}
+    for at, task in enumerate(schedule.tasks):
         if task.tile is not None:
-            op = plan.ops[task.op]
+            op = schedule.plan.ops[task.op]
             for slot in (*op.inputs, *([op.output] if op.output else [])):
-                life.setdefault(slot.buffer.name, []).append(at)
-    buffers = [b for b in plan.net.buffers if b.name in life]
-    for i, a in enumerate(buffers):
-        assert 0 <= a.base and a.base + a.words <= preset("tiny").scratchpad_words
-        for b in buffers[:i]:
-            together = life[a.name][0] <= life[b.name][-1] and life[b.name][0] <= life[a.name][-1]
-            apart = a.base + a.words <= b.base or b.base + b.words <= a.base
-            assert apart or not together, (a.name, b.name)
+                buf = slot.buffer
+                life.setdefault(buf.name, []).append(at)
+                base = schedule.bases[buf]
+                words[buf.name] = range(base, base + schedule.rings[buf] * buf.row_words)
+    names = list(life)
+    for i, a in enumerate(names):
+        assert 0 <= words[a].start and words[a].stop <= preset("tiny").scratchpad_words
+        for b in names[:i]:
+            together = life[a][0] <= life[b][-1] and life[b][0] <= life[a][-1]
+            apart = words[a].stop <= words[b].start or words[b].stop <= words[a].start
+            assert apart or not together, (a, b)
 
 
 def test_too_large_is_refused_with_the_name() -> None:
@@ -143,11 +150,11 @@ def test_a_refusal_names_what_the_file_has() -> None:
     """Not the copies and loads that the compiler makes."""
     b = networks.Builder((64, 400, 400))
     total = b.done(b.eltwise("x", "x"))
-    with pytest.raises(FalconetError, match=r"^(input 'x'|node '[a-z0-9]+'): its tensors"):
+    with pytest.raises(FalconetError, match=r"^node 'eltwise0': the rows that must be on chip"):
         compile_graph(total, preset("tiny"))
     for name in ("cat/copy0", "cat/aligned1", "cat/rescale", "cat/copy0/aligned1", "cat/copy1.2"):
-        assert Node("eltwise", name, [], "y").origin == "cat"
-    assert Node("eltwise", "a/copy/b", [], "y").origin == "a/copy/b"
+        assert Node(Eltwise(), name, [], "y").origin == "cat"
+    assert Node(Eltwise(), "a/copy/b", [], "y").origin == "a/copy/b"
 
 
 def test_a_depthwise_layer_reads_an_image_of_one_channel() -> None:
@@ -188,14 +195,14 @@ def test_a_sum_of_a_tensor_and_a_view_of_it(end: int) -> None:
 
 def test_a_concat_through_ddr_is_read_before_it_is_complete() -> None:
     """Its first part is read by the upsampling and by the copies that make the other parts."""
-    b = networks.Builder((1, 29, 39))
+    b = networks.Builder((1, 29, 60))
     y = b.depthwise("x", 1, (2, 3))
     up = b.upsample(y, 1, 2)
     total = b.eltwise(b.depthwise("x", 1), "x")
     cat = b.add("concat", [y] * 4)
     b.graph.tensors[up] = dataclasses.replace(b.graph.tensors[up], zero_point=b.graph.tensors[
         y].zero_point)
-    b.graph.tensors[cat] = dataclasses.replace(b.graph.tensors[y], name=cat, shape=(4, 15, 13))
+    b.graph.tensors[cat] = dataclasses.replace(b.graph.tensors[y], name=cat, shape=(4, 15, 20))
     graph = b.done(up, total, cat)
     assert any(ins.mnemonic == "LOAD" and ins.segment == Segment.WORK
                for ins in compile_graph(graph, preset("tiny")).instructions())
@@ -204,7 +211,7 @@ def test_a_concat_through_ddr_is_read_before_it_is_complete() -> None:
 
 def test_a_window_of_too_many_taps_is_refused() -> None:
     b = networks.Builder((5, 20, 20))
-    graph = b.done(b.depthwise("x", 17))
+    graph = b.done(b.depthwise("x", 17, d=2))
     with pytest.raises(FalconetError, match=r"node 'conv0': .* 293 vector weight words"):
         compile_graph(graph, preset("tiny"))
     simulated(graph, "pynq-z2")

@@ -10,13 +10,13 @@ import pytest
 from onnx_nets import Net, quantise_static
 
 from falconet.compiler import compile_model
-from falconet.compiler.importer.cut import cut
-from falconet.compiler.importer.model import describe_heads
-from falconet.compiler.onnx_import import import_onnx
-from falconet.compiler.reference import compare
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.onnx.cut import cut
+from falconet.compiler.importer.onnx.layerwise import compare
+from falconet.compiler.importer.onnx.model import describe_heads
 from falconet.isa import FalconetError, preset
-from falconet_sim.golden import GoldenDevice, run_graph, run_node
-from falconet_sim.iss import IssDevice
+from falconet_sim.golden.device import GoldenDevice, run_graph, run_node
+from falconet_sim.iss.simulator import IssDevice
 
 TINY = preset("tiny")
 

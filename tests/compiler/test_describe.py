@@ -10,7 +10,7 @@ from detectors import detector
 
 from falconet.compiler import compile_graph
 from falconet.isa import FalconetError, preset
-from falconet.isa.heads import parse
+from falconet.isa.metadata.head import parse
 
 MISSING = object()
 DESCRIPTION: dict[str, Any] = {
@@ -62,6 +62,29 @@ def test_defaults() -> None:
     assert other is not None and other.function == "linear" and other.variances == (1, 1)
 
 
+@pytest.mark.parametrize(("background", "channels"), [
+    (MISSING, 3), (0, 3), (1, 3), (2, 3), ("zero", 2)])
+def test_the_background_of_a_softmax(background: Any, channels: int) -> None:
+    """A channel of each anchor, the first one if nothing is said; or none."""
+    head = parse(changed("background", background, {
+        **DESCRIPTION, "score": "softmax", "background": 0}))
+    assert head is not None and head.channels("class") == channels
+    assert head.background == {MISSING: 0, "zero": None}.get(background, background)
+
+
+@pytest.mark.parametrize("background", [3, -1, 0.5, True, "none", None, [0]])
+def test_no_background(background: Any) -> None:
+    with pytest.raises(FalconetError, match=r"postprocess\.background: .*; "):
+        parse({**DESCRIPTION, "score": "softmax", "background": background})
+
+
+def test_channels_of_boxes() -> None:
+    for box, channels in (({"kind": "grid"}, 4), ({"kind": "dfl", "bins": 16}, 64)):
+        head = parse({**DESCRIPTION, "box": box})
+        assert head is not None and head.channels("box") == channels
+    assert head.channels("class") == 2 and head.channels("objectness") == 1
+
+
 @pytest.mark.parametrize("other", [None, {}, {"kind": "classification"}, [1], {"kind": "pose"}])
 def test_other_kinds_are_none_of_ours(other: Any) -> None:
     assert parse(other) is None
@@ -80,12 +103,18 @@ def test_other_kinds_are_none_of_ours(other: Any) -> None:
     ("levels.1.anchors.1", [8, -2], r"postprocess.levels\[1\].anchors\[1\]: -2 is no number"),
     ("levels.1.anchors.0", 16, r"postprocess.levels\[1\].anchors\[0\]: 16 is not a pair"),
     ("levels.0.anchor", [1, 2], r"levels\[0\].anchor: no such field; did you mean 'anchors'\? "),
-    ("box.kind", "fcos", "postprocess.box.kind: 'fcos' is unknown; choose one of: ssd, grid"),
+    ("box.kind", "fcos", "postprocess.box.kind: 'fcos' is unknown; choose one of: ssd, linear"),
     ("box.function", "exp", "postprocess.box.function: no such field"),
     ("box.variances", [0.1, True], "postprocess.box.variances: True is no number"),
     ("score", "softplus", "postprocess.score: 'softplus' is unknown"),
     ("nms", "softer", "nms: 'softer' is unknown; .* greedy, soft_linear, soft_gaussian, diou"),
-    ("score", "softmax", "postprocess.score: 'softmax' is one class against the background, not 2"),
+    ("background", 0, "postprocess.background: no such field"),
+    ("box", {"kind": "dfl"}, "postprocess.box.bins: it is missing"),
+    ("box", {"kind": "dfl", "bins": 1}, "box.bins: 1 is no whole number from 2 to 31"),
+    ("box", {"kind": "dfl", "bins": 32}, "box.bins: 32 is no whole number from 2 to 31"),
+    ("box", {"kind": "dfl", "bins": 16.0}, "box.bins: 16.0 is no whole number from 2 to 31"),
+    ("box", {"kind": "yolo", "scale": 2}, "postprocess.box.scale: no such field"),
+    ("box", {"kind": "yolov3", "scale": 0}, "postprocess.box.scale: 0 is no number from 1 to 16"),
     ("levels.1.landmark", MISSING, r"levels\[1\].landmark: landmarks are in some levels and not"),
     ("clip", 1, "postprocess.clip: 1 is neither true nor false"),
     ("maximum", 0, "postprocess.maximum: 0 is no count"),
@@ -104,7 +133,6 @@ def test_faults(path: str, value: Any, why: str) -> None:
 
 @pytest.mark.parametrize(("path", "value", "why"), [
     ("kind", "pose", "postprocess.kind: 'pose' is unknown"),
-    ("score", "softmax", "postprocess.score: .*'falconet quantize', which folds the two logits"),
     ("maximum", 33, "postprocess.maximum: 'tiny' has room for 32 boxes with landmarks, not 33"),
     ("levels.0.stride", 6000, r"postprocess.levels\[0\].stride: 6000 pixels; use at most 4095"),
     ("levels.1.anchors.0", [5000, 8], r"levels\[1\].anchors\[0\]: 5000 pixels; use at most 4095"),
@@ -160,7 +188,7 @@ def test_without_a_maximum_there_is_as_much_room_as_the_machine_has() -> None:
 
 def test_no_room_says_what_helps() -> None:
     with pytest.raises(FalconetError, match=r"scratchpad.*or compile with '--post host'$"):
-        compile_graph(detector(size=(400, 400), anchors=9, levels=1), preset("tiny"))
+        compile_graph(detector(size=(400, 400), anchors=9, levels=1, points=5), preset("tiny"))
 
 
 def test_unknown_post() -> None:

@@ -15,9 +15,9 @@ from falconet.isa import Arch, Dst, Engine, Program, Segment, Src, Suppression, 
 from falconet.runtime.boxes import decode
 from falconet.runtime.device import RunResult
 from falconet.runtime.vision import dequantize
-from falconet_sim.golden import GoldenDevice, run_graph
-from falconet_sim.hazards import check_hazards
-from falconet_sim.iss import IssDevice
+from falconet_sim.compare.hazards import check_hazards
+from falconet_sim.golden.device import GoldenDevice, run_graph
+from falconet_sim.iss.simulator import IssDevice
 
 pytestmark = pytest.mark.timeout(120)
 TINY = preset("tiny")
@@ -42,6 +42,20 @@ HEADS: dict[str, dict[str, Any]] = {
              "nms": "diou"},
     "linear": {"box": "linear", "anchors": 1, "classes": 20, "clip": True, "points": 2},
     "exp": {"box": "exp", "anchors": 2, "levels": 3, "nms": "soft_linear"},
+    "yolov3": {"box": "yolov3", "anchors": 3, "objectness": True, "classes": 5, "offset": 0},
+    "blaze": {"box": "blaze", "anchors": 2, "classes": 1, "points": 7, "maximum": 20},
+    "dfl": {"box": "dfl", "anchors": 1, "classes": 20, "levels": 3},
+    "gfl": {"box": "gfl", "anchors": 3, "classes": 4, "clip": True, "points": 2},
+    "softmax": {"anchors": 3, "classes": 20, "score": "softmax", "background": "zero",
+                "points": 1, "maximum": 20, "score_threshold": 0.15},
+    "background": {"anchors": 3, "classes": 20, "score": "softmax", "score_threshold": 0.15},
+    "background last": {"anchors": 2, "classes": 6, "score": "softmax", "background": 6,
+                        "points": 1, "maximum": 20, "score_threshold": 0.3},
+    "softmax of one": {"anchors": 2, "classes": 1, "score": "softmax", "background": "zero"},
+    "softmax, bins": {"anchors": 3, "classes": 7, "score": "softmax", "background": "zero",
+                      "box": "gfl", "objectness": True, "score_threshold": 0.1},
+    "geometric": {"box": "relu", "anchors": 1, "classes": 9, "objectness": True,
+                  "score": "geometric"},
     "many": {"anchors": 16, "classes": 2, "levels": 1, "nms": "soft_gaussian", "sigma": 0.4},
     "eight": {"levels": 8, "classes": 1, "anchors": 1, "size": (40, 24), "agnostic": True},
 }
@@ -57,10 +71,13 @@ def test_devices_agree(head: str, arch: str) -> None:
 
 
 @pytest.mark.parametrize(("head", "least"), [
-    ("ssd", 0.803), ("grid", 0.623), ("yolo", 0.703), ("linear", 0.893), ("exp", 0.803)])
+    ("ssd", 0.803), ("grid", 0.623), ("yolo", 0.703), ("linear", 0.893), ("exp", 0.803),
+    ("yolov3", 0.573), ("blaze", 0.593), ("dfl", 0.903), ("gfl", 0.913), ("softmax", 0.289),
+    ("softmax of one", 0.573), ("softmax, bins", 0.303), ("geometric", 0.763)])
 def test_boxes_are_those_of_the_float(head: str, least: float) -> None:
     """Without suppression each float box is found: 1/16 pixel, and the rounding of the tables."""
-    keys = {k: v for k, v in HEADS[head].items() if k not in ("nms", "maximum")}
+    keys = {k: v for k, v in HEADS[head].items()
+            if k not in ("nms", "maximum", "score_threshold")}
     graph = detector(5, **keys, nms_threshold=1, score_threshold=least, maximum=170)
     inputs = random_input(graph)
     found = GoldenDevice(compile_graph(graph, preset("pynq-z2"))).run(inputs).detections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import resource
 import time
@@ -15,12 +16,12 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_nets import Net
 
-from falconet.compiler.importer import limits
-from falconet.compiler.importer.limits import Budget, check_nodes
-from falconet.compiler.importer.shapes import check_constants
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx import limits
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.onnx.limits import Budget, check_nodes
+from falconet.compiler.importer.onnx.shapes import check_constants
 from falconet.isa import FalconetError
-from falconet_models.prepare import load_float
+from falconet_models.ptq.prepare import load_float
 
 F = np.float32
 MANY = np.array([1 << 20, 800])
@@ -56,6 +57,13 @@ BOMBS: dict[str, Make] = {
     "random": lambda n: n.op("RandomNormal", shape=[1 << 15, 1 << 15]),
     "window": lambda n: n.op("HannWindow", np.array(1 << 30)),
     "If": _if,
+    # onnx follows the numbers of a list, one by one, where a Cast or Concat takes them in
+    "followed window": lambda n: n.op("Cast", n.op("BlackmanWindow", np.array(1 << 30)), to=1),
+    "followed random": lambda n: n.op("Cast", n.op("RandomNormal", shape=[1 << 30]), to=1),
+    "followed doubling": lambda n: n.op("Cast", functools.reduce(
+        lambda a, _: n.op("Concat", a, a, axis=0), range(32), n.constant([1, 2], np.int64)), to=1),
+    "followed computed": lambda n: n.op("Cast", n.op("ConstantOfShape", n.op(
+        "Mul", MANY[:1], MANY[1:])), to=1),
 }
 
 
@@ -150,6 +158,36 @@ def test_nodes(take: Callable[[onnx.ModelProto], Any]) -> None:
         take(chain(20_000))
     assert time.monotonic() - began < 5
     check_nodes(chain(10_000), "it")
+
+
+@pytest.mark.parametrize("take", [import_onnx, load_float])
+def test_what_ends_onnx_itself(take: Callable[[onnx.ModelProto], Any]) -> None:
+    """A dilation beyond the picture makes an extent of -1994, by which GatherND reads; functions
+    that call others twice, 40 deep."""
+    n = Net((1, 8, 6, 6))
+    wide = n.op("Conv", "x", np.ones((8, 8, 1, 3), F), dilations=[2, 1000])
+    with pytest.raises(FalconetError, match=r"node 'gathernd\d' \(GatherND\): it is not supported"):
+        take(_bare(n, n.op("GatherND", wide, wide)))
+    n = Net((1, 8, 6, 6))
+    model = _bare(n, n.op("Relu", "x"))
+    for i in range(40):
+        model.functions.append(helper.make_function(
+            "own", f"f{i}", ["a"], ["c"], [
+                helper.make_node(*call, domain="own") for call in (
+                    (f"f{i - 1}", ["a"], ["b"]), (f"f{i - 1}", ["b"], ["c"]))] if i else [
+                helper.make_node("Relu", ["a"], ["c"])],
+            [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]))
+    model.graph.node[0].op_type, model.graph.node[0].domain = "f39", "own"
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(FalconetError, match=r"functions of its own \('f0'\); put their nodes"):
+        take(model)
+
+
+def _bare(n: Net, output: str) -> onnx.ModelProto:
+    """Without shapes inferred."""
+    graph = helper.make_graph(n.nodes, "net", n.inputs, [helper.make_tensor_value_info(
+        output, TensorProto.FLOAT, [None] * 4)], n.initialisers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def test_the_documentation_states_them() -> None:

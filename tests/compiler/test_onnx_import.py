@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_nets import ARCH, Net, agree, quantise_static
 
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes import optimise
-from falconet_sim.golden import run_graph
+from falconet_sim.golden.device import run_graph
 
 Body = Callable[[Net, str], str]
 F = np.float32

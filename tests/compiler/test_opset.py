@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import Net, agree
 
-from falconet.compiler.importer.nodes import version_of
-from falconet.compiler.importer.opset import normalise
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.onnx.nodes import version_of
+from falconet.compiler.importer.onnx.opset import normalise
 from falconet.isa import FalconetError
 
 F = np.float32
@@ -197,16 +197,17 @@ def test_pools_that_round_up_one_behind_the_other() -> None:
 
 @pytest.mark.parametrize("dtype", [TensorProto.INT4, TensorProto.UINT4])
 @pytest.mark.parametrize("domain, version", [("com.microsoft", 17), ("", 21)])
-def test_weights_of_4_bits(dtype: int, domain: str, version: int) -> None:
+@pytest.mark.parametrize("zero", [True, False])
+def test_weights_of_4_bits(dtype: int, domain: str, version: int, zero: bool) -> None:
     n = Net(opset=version)
-    shift = 8 if dtype == TensorProto.UINT4 else 0
-    values = n.random.integers(-7, 8, (8, 8, 3, 3)) + shift
+    shift = 8 if dtype == TensorProto.UINT4 and zero else 0
+    values = n.random.integers(*((0, 16) if dtype == TensorProto.UINT4 else (-8, 8)), (8, 8, 3, 3))
     n.initialisers += [
         helper.make_tensor("w", dtype, values.shape, values.reshape(-1).tolist()),
         helper.make_tensor("wz", dtype, [], [shift])]
-    w = n.op("DequantizeLinear", "w", n.constant(0.02), "wz")
+    w = n.op("DequantizeLinear", "w", n.constant(0.02), *(["wz"] if zero else []))
     model = n.model(n.q(n.op("Conv", n.q("x"), w, pads=[1, 1, 1, 1])))
     dequantize = next(m for m in model.graph.node if m.output[0] == w)
     dequantize.domain = domain
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    agree(model)
+    agree(model, rate=0.03)  # 0.02 times a whole number is often a tie

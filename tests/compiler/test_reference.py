@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx_nets import Net
 
-from falconet.compiler.reference import compare
+from falconet.compiler.importer.onnx.layerwise import compare
 from falconet.isa import FalconetError
-from falconet_sim.golden import run_node
+from falconet_sim.golden.device import run_node
 
 
 @pytest.mark.parametrize("broken", [None, 0, 1, 2])

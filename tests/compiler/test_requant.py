@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from falconet.compiler.requant import COEF_MAX, identity, requantise, weighted_sum
+from falconet.compiler.importer.requant import COEF_MAX, identity, requantise, weighted_sum
 from falconet.isa import Arch, FalconetError, output_stage, preset
 
 ARCH = preset("pynq-z2")
@@ -39,6 +39,20 @@ def test_slopes_share_the_shift(bits: int) -> None:
     assert max(r.mult.max(), r.mult_neg.max()) < 1 << bits
     real = np.ldexp(np.stack([r.mult, r.mult_neg]).astype(float), -r.shift.astype(int))
     assert np.allclose(real, [[0.3] * 3, [0.03, 0.3, 1.2]], rtol=2.0 ** (6 - bits))
+
+
+def test_scales_are_met_as_docs_arithmetic_says() -> None:
+    """The larger within 2^-17, the smaller, ``a`` of it, within 2^-17 / a; and not much better."""
+    random = np.random.default_rng(0)
+    scale, slope = (2.0 ** random.uniform(*ends, 20_000) for ends in ((-20, 10), (-8, 3)))
+    r = requantise(scale, slope)
+    larger, smaller = np.maximum(1, slope), np.minimum(1, slope)
+    errors = [np.abs(np.ldexp(m.astype(float), -r.shift.astype(int)) / (scale * of) - 1)
+              for m, of in ((r.mult, 1), (r.mult_neg, slope))]
+    of_larger, of_smaller = np.where(slope > 1, errors[::-1], errors)
+    assert 0.9 < of_larger.max() * 2**17 <= 1
+    assert 0.9 < (of_smaller * smaller / larger).max() * 2**17 <= 1
+    assert of_smaller.max() * 2**17 > 50
 
 
 @pytest.mark.parametrize("scale", [2.0**17, float("inf"), float("nan"), -1.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from falconet.isa import Host
-from falconet.isa.boards import BOARDS, Board
+from falconet.isa.machine.boards import BOARDS, Board
 
 PAGE = (Path(__file__).parents[2] / "docs/board.md").read_text(encoding="utf-8")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from falconet.isa import Arch
-from falconet.isa.rows import ANCHOR, COUNTS, ENTRY, OPTIONS, RECORD, ROWS, Row
-from falconet_hw.detect.layout import AnchorLayout, EntryLayout, OptionsLayout, RecordLayout
+from falconet.isa.machine.rows import ANCHOR, COUNTS, ENTRY, OPTIONS, RECORD, ROWS, Row
+from falconet_hw.detect.forms import AnchorLayout, EntryLayout, OptionsLayout, RecordLayout
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)

@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 from falconet.runtime.vision import Preprocessor, postprocess
-from falconet_models.reference import Reference, snr_db
+from falconet_models.onnx_session import Reference, snr_db
 
 DATA = Path(__file__).parents[1] / "data"
 

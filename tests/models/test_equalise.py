@@ -3,9 +3,9 @@ import pytest
 
 from falconet_models import zoo
 from falconet_models.data import photograph
-from falconet_models.equalise import equalise
-from falconet_models.reference import Reference, snr_db
-from falconet_models.zoo.graph import GraphBuilder
+from falconet_models.onnx_session import Reference, snr_db
+from falconet_models.ptq.equalise import equalise
+from falconet_models.zoo.builder import GraphBuilder
 
 
 def network(clamp):
@@ -43,7 +43,7 @@ def test_the_network_stays_the_same_and_channels_come_closer(clamp):
             Reference(balanced)(x)["y"], Reference(model)(x)["y"], rtol=1e-4, atol=1e-4)
 
     def spread(m, tensor):
-        from falconet_models.calibration import with_outputs
+        from falconet_models.ptq.calibration import with_outputs
 
         top = np.abs(Reference(with_outputs(m, [tensor]))(samples[0])[tensor]).max((0, 2, 3))
         return top.max() / top.min()
@@ -63,8 +63,8 @@ def test_retinaface_stays_the_same():
 
 def test_mobilenetv2_clips_nearly_nothing_beyond_calibration():
     from falconet_models.data import calibration_images
+    from falconet_models.float_pictures import to_tensor
     from falconet_models.metadata import get_meta
-    from falconet_models.preprocess import to_tensor
 
     model = zoo.build("mobilenetv2")
     preprocess = get_meta(model)["preprocess"]

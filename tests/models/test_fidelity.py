@@ -9,13 +9,13 @@ import onnx
 import pytest
 from PIL import Image
 
-from falconet.cli import main
-from falconet_models.calibration import outliers
-from falconet_models.fidelity import Report
-from falconet_models.qdq import make_plan
-from falconet_models.quantize import quantize
-from falconet_models.reference import Reference, snr_db
-from falconet_models.zoo.graph import GraphBuilder
+from falconet_app.cli import main
+from falconet_models.onnx_session import Reference, snr_db
+from falconet_models.ptq.calibration import outliers
+from falconet_models.ptq.fidelity import Report
+from falconet_models.ptq.quantize import quantize
+from falconet_models.ptq.stored_tensors import make_plan
+from falconet_models.zoo.builder import GraphBuilder
 
 SIZE = 32
 

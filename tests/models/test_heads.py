@@ -9,12 +9,12 @@ from onnx import helper, numpy_helper
 
 from falconet.isa import FalconetError
 from falconet.runtime.vision import Frame, postprocess
-from falconet_models.heads import check_description, cut, fold, load_heads
 from falconet_models.metadata import get_meta, set_meta
-from falconet_models.prepare import load_float
-from falconet_models.quantize import quantize
-from falconet_models.reference import Reference, snr_db
-from falconet_models.zoo.graph import GraphBuilder
+from falconet_models.onnx_session import Reference, snr_db
+from falconet_models.ptq.head_cut import check_description, cut, fold, load_heads
+from falconet_models.ptq.prepare import load_float
+from falconet_models.ptq.quantize import quantize
+from falconet_models.zoo.builder import GraphBuilder
 
 SIZE = (32, 48)
 LABELS = ["ant", "bee", "cow"]
@@ -252,11 +252,11 @@ def test_what_does_not_fold(kind, message):
     ("labels", [], "postprocess.labels"), ("labels", None, "postprocess.labels"),
     ("levels", {}, "postprocess.levels"), ("levels", [3], r"levels\[0\]: 3 is not an object"),
     ("box", "ssd", "postprocess.box: 'ssd' is not an object"),
-    ("box", {"kind": "ball"}, "ssd, grid, yolo, distance"),
+    ("box", {"kind": "ball"}, "ssd, linear, grid, yolo, yolov3, distance, dfl"),
     ("box", {"kind": "grid", "variances": [1, 1]}, r"postprocess\.box\.variances: no such field"),
     ("box", {"kind": "ssd", "variances": [1]}, "is not a pair of numbers"),
     ("box", {"kind": "distance", "function": "log"}, "choose one of: linear, relu, exp"),
-    ("score", "softmax", "give one label, or use sigmoid"), ("score", "max", "sigmoid, softmax"),
+    ("score", "max", "sigmoid, softmax, geometric"),
     ("nms", "hard", "greedy, soft_linear, soft_gaussian, diou"),
     ("clip", 1, "neither true nor false"),
     ("agnostic", "no", "neither true nor false"), ("score_threshold", 1.5, "from 0 to 1"),

@@ -7,7 +7,7 @@ from falconet.isa import FalconetError
 from falconet.runtime import kernel
 from falconet.runtime.resample import IMPLEMENTATIONS
 from falconet.runtime.vision import Preprocessor
-from falconet_models.preprocess import to_pixels, to_tensor
+from falconet_models.float_pictures import to_pixels, to_tensor
 
 
 def description(fit, colour, size=(32, 48)):

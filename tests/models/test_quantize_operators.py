@@ -12,11 +12,11 @@ import truth
 from onnx import TensorProto, numpy_helper
 from onnx_nets import Net, agree
 
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes import optimise
 from falconet.isa import FalconetError, preset
-from falconet_models.prepare import session
-from falconet_models.quantize import quantize
+from falconet_models.ptq.prepare import session
+from falconet_models.ptq.quantize import quantize
 
 F = np.float32
 Body = Callable[[Net, str], str]
@@ -59,6 +59,18 @@ def _slopes(*values: float) -> Body:
     return lambda n, x: n.op("PRelu", x, array)
 
 
+def _shuffle(n: Net, x: str) -> str:
+    y = n.op("Transpose", n.op("Reshape", x, np.array([1, 4, 4, 16, 16])), perm=[0, 2, 1, 3, 4])
+    return str(n.op("Reshape", y, np.array([1, 16, 16, 16])))
+
+
+def _focus(n: Net, x: str) -> str:
+    most = np.iinfo(np.int64).max
+    parts = [n.op("Slice", x, np.array([i, j]), np.array([most, most]), np.array([2, 3]),
+                  np.array([2, 2])) for j in (0, 1) for i in (0, 1)]
+    return str(n.op("Concat", *parts, axis=1))
+
+
 TAKEN: dict[str, tuple[int, Body, int]] = {  # opset, body, nodes of the machine beside two convs
     "gelu by erf": (17, _gelu, 0), "gelu": (20, lambda n, x: n.op("Gelu", x), 0),
     "hard-swish by clip": (17, _hard_swish, 0),
@@ -68,6 +80,13 @@ TAKEN: dict[str, tuple[int, Body, int]] = {  # opset, body, nodes of the machine
     "slope": (17, _slopes(0.2), 0), "slopes": (17, _slopes(0.1, 0.5, 1.5), 0),
     "slopes of both signs": (17, _slopes(0.1, -0.5, 0.7), 3),
     "slopes below 0": (17, _slopes(-0.1, -0.5), 3), "slope below 0": (17, _slopes(-0.25), 0),
+    "leak below 0": (17, lambda n, x: n.op("LeakyRelu", x, alpha=-0.25), 0),
+    "slopes behind silu": (17, lambda n, x: _slopes(0.1, 0.6)(n, n.op(
+        "Mul", x, n.op("Sigmoid", x))), 1),
+    "silu by exp": (17, lambda n, x: n.op("Div", x, n.op("Add", n.op("Exp", n.op("Neg", x)),
+                                                         np.array(1, F))), 0),
+    "mean, then slopes": (17, lambda n, x: _slopes(0.1, 0.6)(n, n.op(
+        "AveragePool", x, kernel_shape=[2, 2])), 1),
     "batch norm after relu": (17, _batch_norm, 1),
     "pad": (17, lambda n, x: n.op("Pad", x, np.array([0, 0, 0, 1, 0, 0, 2, 0])), 0),
     "pad with axes": (18, lambda n, x: n.op("Pad", x, np.array([1, 0, 2, 1]), None,
@@ -81,6 +100,20 @@ TAKEN: dict[str, tuple[int, Body, int]] = {  # opset, body, nodes of the machine
     "pool that rounds up": (17, lambda n, x: n.op("MaxPool", x, kernel_shape=[2, 2],
                                                   strides=[2, 2], pads=[1, 1, 1, 1],
                                                   ceil_mode=1), 1),
+    "shuffle": (17, _shuffle, 1), "focus": (17, _focus, 0),
+    "pixel shuffle": (17, lambda n, x: n.op("DepthToSpace", x, blocksize=2, mode="CRD"), 5),
+    "space to depth": (17, lambda n, x: n.op("SpaceToDepth", x, blocksize=2), 0),
+    "chosen channels": (17, lambda n, x: n.op("Gather", x, np.array([3, 3, 0, 9]), axis=1), 1),
+    "rows for columns": (17, lambda n, x: n.op("Transpose", x, perm=[0, 1, 3, 2]), 1),
+    "side by side": (17, lambda n, x: n.op("Concat", x, n.op("Relu", x), axis=3), 2),
+    "more channels": (17, lambda n, x: n.op("Pad", x, np.array([0, 2, 0, 0, 0, 2, 0, 0])), 1),
+    "ones around": (17, lambda n, x: n.op("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+                                          np.array(1, F)), 1),
+    "reflected": (17, lambda n, x: n.op("Pad", x, np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+                                        mode="reflect"), 1),
+    "tiles": (17, lambda n, x: n.op("Tile", x, np.array([1, 1, 2, 1])), 1),
+    "expanded": (17, lambda n, x: n.op("Expand", n.op("GlobalAveragePool", x),
+                                       np.array([1, 16, 4, 4])), 2),
     "opset 7": (7, lambda n, x: n.op("Upsample", n.op("Clip", x, min=0.0, max=6.0),
                                      scales=[1.0, 1.0, 2.0, 2.0]), 1),
 }
@@ -105,24 +138,17 @@ def test_what_compile_takes_is_quantised(name: str) -> None:
     assert len(nodes) == 2 + extra, [(n.op, n.name) for n in nodes]
 
 
-def _shuffle(n: Net, x: str) -> str:
-    y = n.op("Transpose", n.op("Reshape", x, np.array([1, 4, 4, 16, 16])), perm=[0, 2, 1, 3, 4])
-    return str(n.op("Reshape", y, np.array([1, 16, 16, 16])))
-
-
 def _many(n: Net, x: str) -> str:
-    y = n.op("Resize", _shuffle(n, n.op("Softmax", x, axis=1)), None, np.array([1, 1, 2, 2], F),
-             mode="linear")
-    return str(n.op("Mul", y, n.op("Sigmoid", n.op("ConvTranspose", x, np.ones((16, 16, 2, 2), F),
-                                                    strides=[2, 2]))))
+    y = n.op("Resize", n.op("Softmax", x, axis=1), None, np.array([1, 1, 2, 2], F), mode="cubic")
+    z = n.op("Resize", n.op("LpPool", x, kernel_shape=[1, 1]), None, np.array([1, 1, 2, 2], F))
+    return str(n.op("Mul", y, n.op("Sigmoid", z)))
 
 
 REFUSED: dict[str, tuple[Body, list[str]]] = {
     "unsupported": (lambda n, x: n.op("Softmax", x, axis=1), ["(Softmax): this operator is not"]),
-    "shuffle": (_shuffle, ["(Transpose): it moves data"]),
-    "gate": (lambda n, x: n.op("Mul", x, n.op("GlobalAveragePool", x)), ["a product"]),
-    "many": (_many, ["(Softmax): this op", "(Transpose): it moves", "(Resize): mode 'linear'",
-                     "(ConvTranspose): this op", "(Mul): a product"]),
+    "rows of another width": (lambda n, x: n.op("Reshape", x, np.array([1, 16, 8, 32])),
+                              ["(Conv): it moves data"]),
+    "many": (_many, ["(LpPool): this op", "(Softmax): this op", "(Resize): mode 'cubic'"]),
 }
 
 

@@ -6,7 +6,7 @@ from falconet.isa import FalconetError
 from falconet_models import zoo
 from falconet_models.data import photograph
 from falconet_models.metadata import get_meta
-from falconet_models.reference import Reference
+from falconet_models.onnx_session import Reference
 
 
 def softmax(x):

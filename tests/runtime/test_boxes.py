@@ -15,6 +15,9 @@ BOXES = {
     "grid": {"kind": "grid"}, "yolo": {"kind": "yolo"},
     "linear": {"kind": "distance"}, "relu": {"kind": "distance", "function": "relu"},
     "exp": {"kind": "distance", "function": "exp"},
+    "yolov3": {"kind": "yolov3"}, "yolov4": {"kind": "yolov3", "scale": 1.2},
+    "blaze": {"kind": "linear", "variances": [0.3, 0.4]},
+    "dfl": {"kind": "dfl", "bins": 16}, "gfl": {"kind": "dfl", "bins": 5},
 }
 MODES = ("greedy", "diou", "soft_linear", "soft_gaussian")
 
@@ -62,13 +65,45 @@ def plain_suppress(found, mode, threshold, sigma, least, agnostic, maximum):
     return kept
 
 
+def plain_softmax(logits):
+    weights = [math.exp(v) for v in logits]
+    return [w / sum(weights) for w in weights]
+
+
+def plain_scores(post, logits):
+    """Of the classes; the root of a geometric mean is taken where the objectness is known."""
+    if post.get("score") != "softmax":
+        return [sigmoid(v) for v in logits]
+    background = post.get("background", 0)
+    if background == "zero":
+        return plain_softmax([*logits, 0.0])[:-1]
+    shares = plain_softmax(logits)
+    return shares[:background] + shares[background + 1 :]
+
+
 def plain_box(form, r, cx, cy, stride, anchor):
     (sx, sy), (w, h) = stride, anchor
     if form["kind"] == "distance":
         f = math.exp if form.get("function") == "exp" else float
         left, top, right, bottom = (max(f(v), 0) for v in r)
         return [cx - left * sx, cy - top * sy, cx + right * sx, cy + bottom * sy]
-    if form["kind"] == "ssd":
+    if form["kind"] == "dfl":
+        bins, distances = form["bins"], []
+        for side in range(4):
+            logits = r[side * bins : (side + 1) * bins]
+            distances.append(sum(i * p for i, p in enumerate(plain_softmax(logits))))
+        left, top, right, bottom = distances
+        return [cx - left * sx, cy - top * sy, cx + right * sx, cy + bottom * sy]
+    if form["kind"] == "linear":
+        v0, v1 = form["variances"]
+        x, y = cx + v0 * r[0] * w, cy + v0 * r[1] * h
+        w, h = w * max(v1 * r[2], 0), h * max(v1 * r[3], 0)
+    elif form["kind"] == "yolov3":
+        s = form.get("scale", 1)
+        x = cx + (s * sigmoid(r[0]) - (s - 1) / 2) * sx
+        y = cy + (s * sigmoid(r[1]) - (s - 1) / 2) * sy
+        w, h = w * math.exp(r[2]), h * math.exp(r[3])
+    elif form["kind"] == "ssd":
         v0, v1 = form.get("variances", [1, 1])
         x, y = cx + v0 * r[0] * w, cy + v0 * r[1] * h
         w, h = w * math.exp(v1 * r[2]), h * math.exp(v1 * r[3])
@@ -91,10 +126,9 @@ def plain_decode(post, outputs, least, size):
         step = scores.shape[0] // len(anchors)
         for y, x, a in np.ndindex(*scores.shape[1:], len(anchors)):
             cx, cy = (x + post.get("offset", 0.5)) * sx, (y + post.get("offset", 0.5)) * sy
-            r = [float(v) for v in boxes[4 * a : 4 * a + 4, y, x]]
+            values = 4 * form.get("bins", 1)
+            r = [float(v) for v in boxes[values * a : values * (a + 1), y, x]]
             logits = [float(v) for v in scores[step * a : step * (a + 1), y, x]]
-            if post.get("score") == "softmax":
-                logits = [logits[1] - logits[0]]
             gate = 1.0
             if "objectness" in level:
                 gate = sigmoid(float(outputs[level["objectness"]][a, y, x]))
@@ -106,30 +140,37 @@ def plain_decode(post, outputs, least, size):
                 marks = outputs[level["landmark"]]
                 n = marks.shape[0] // len(anchors)
                 v0 = form.get("variances", [1, 1])[0]
-                ux, uy = ([v0 * s for s in anchors[a]] if form["kind"] == "ssd" else (sx, sy))
+                ux, uy = ([v0 * s for s in anchors[a]] if form["kind"] in ("ssd", "linear")
+                          else (sx, sy))
                 points = [(cx + ux * float(marks[n * a + k, y, x]),
                            cy + uy * float(marks[n * a + k + 1, y, x])) for k in range(0, n, 2)]
-            for label, logit in enumerate(logits):
-                score = gate * sigmoid(logit)
+            for label, share in enumerate(plain_scores(post, logits)):
+                score = gate * share
+                if post.get("score") == "geometric":
+                    score = math.sqrt(score)
                 if score >= least:
                     found.append({"score": score, "label": label, "box": box, "points": points})
     return found
 
 
-def head(seed, box, *, classes=3, score="sigmoid", objectness=False, points=0, size=(64, 96)):
+def head(seed, box, *, classes=3, score="sigmoid", background=0, objectness=False, points=0,
+         size=(64, 96)):
     """A description of two levels and random tensors for it."""
     rng = np.random.default_rng(seed)
     post = {"kind": "detection", "labels": [f"class {i}" for i in range(classes)], "box": box,
             "score": score, "levels": []}
+    if score == "softmax" and background is not None:
+        post["background"] = background
     outputs = {}
     for i, stride in enumerate((16, [16, 32])):
         sy, sx = stride if isinstance(stride, list) else (stride, stride)
         level = {"stride": stride}
         count = 1
-        if i == 0 or box["kind"] in ("ssd", "yolo"):
+        if i == 0 or box["kind"] in ("ssd", "yolo", "yolov3", "linear"):
             count = int(rng.integers(1, 4))
             level["anchors"] = rng.integers(8, 60, (count, 2)).tolist()
-        parts = {"class": 2 if score == "softmax" else classes, "box": 4,
+        more = score == "softmax" and background != "zero"
+        parts = {"class": classes + more, "box": 4 * box.get("bins", 1),
                  "objectness": int(objectness), "landmark": 2 * points}
         for part, n in parts.items():
             if n:
@@ -159,10 +200,16 @@ def same(found, expected, labels, frame):
 CASES = [
     {}, {"objectness": True}, {"classes": 1, "score": "softmax", "points": 5},
     {"classes": 7, "objectness": True, "points": 2},
+    {"classes": 4, "score": "softmax", "background": None},
+    {"classes": 3, "score": "softmax", "background": 3},
+    {"classes": 2, "score": "softmax", "background": "zero"},
+    {"classes": 3, "score": "geometric", "objectness": True},
 ]
 
 
-@pytest.mark.parametrize("more", CASES, ids=["classes", "objectness", "softmax", "all"])
+@pytest.mark.parametrize("more", CASES, ids=[
+    "classes", "objectness", "softmax", "all", "background", "background last", "no background",
+    "geometric"])
 @pytest.mark.parametrize("box", BOXES)
 @pytest.mark.parametrize("least", [0.4, 0.8, 1.0])
 def test_decoding_against_plain_python(box, more, least):

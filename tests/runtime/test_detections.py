@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from falconet.isa import FalconetError, preset
+from falconet.isa.program.forms import Detect
 from falconet.runtime.detections import (
     RECORD,
     Detections,
@@ -24,9 +26,10 @@ from falconet.runtime.detections import (
 )
 
 
-def header(mode: str = "greedy", **changes: Any) -> dict[str, Any]:
+def head(mode: str = "greedy", **changes: Any) -> Detect:
     detect, _ = heads.random_head(np.random.default_rng(0), preset("tiny"), mode=mode)
-    return detect | {"limit": 20, "score": 0.3, "iou": 0.45, "sigma": 0.5} | changes
+    return heads.head_of(
+        detect | {"limit": 20, "score": 0.3, "iou": 0.45, "sigma": 0.5} | changes)
 
 
 def test_record_layout() -> None:
@@ -48,14 +51,14 @@ def test_options_refuse(field: str, value: float, rule: str) -> None:
 
 
 def test_limits() -> None:
-    assert limits(header()) == Limits(19661, 29491, 20)
-    assert limits(header(), Options(score=1, iou=1, maximum=20)) == Limits(65535, 65536, 20)
-    assert limits(header(), Options(score=0, iou=0, maximum=1)) == Limits(0, 0, 1)
+    assert limits(head()) == Limits(19661, 29491, 20)
+    assert limits(head(), Options(score=1, iou=1, maximum=20)) == Limits(65535, 65536, 20)
+    assert limits(head(), Options(score=0, iou=0, maximum=1)) == Limits(0, 0, 1)
     with pytest.raises(FalconetError, match=r"maximum=21; the program has room for 20"):
-        limits(header(), Options(maximum=21))
-    weights = limits(header("soft_gaussian"), Options(sigma=0.2)).weights
+        limits(head(), Options(maximum=21))
+    weights = limits(head("soft_gaussian"), Options(sigma=0.2)).weights
     assert weights is not None and np.array_equal(weights, gaussian_weights(0.2))
-    default = limits(header("soft_gaussian")).weights
+    default = limits(head("soft_gaussian")).weights
     assert default is not None and np.array_equal(default, gaussian_weights(0.5))
 
 
@@ -83,17 +86,18 @@ def test_q_min() -> None:
 
 @pytest.mark.parametrize("mode", ["greedy", "soft_gaussian"])
 def test_pack_options(mode: str) -> None:
-    detect = header(mode)
-    detect["levels"][1]["options"] = 512
-    if mode == "soft_gaussian":
-        detect["weights"] = 1024
+    detect = head(mode)
+    first, second = detect.levels
+    detect = dataclasses.replace(
+        detect, levels=(first, dataclasses.replace(second, options=512)),
+        weights=1024 if mode == "soft_gaussian" else -1)
     written = dict(pack_options(detect, Options(score=0.4, iou=0.5, maximum=7)))
     assert set(written) == {0, 512} | ({1024} if mode == "soft_gaussian" else set())
-    for level in detect["levels"]:
-        row = written[level["options"]]
+    for level in detect.levels:
+        row = written[level.options]
         score_min, least, threshold, maximum = struct.unpack("<HhIH", row[:10])
         assert (score_min, threshold, maximum, row[10:]) == (26214, 32768, 7, bytes(6))
-        assert least == q_min(level["score"], 26214)
+        assert least == q_min(level.score, 26214)
     if mode == "soft_gaussian":
         entries = np.frombuffer(written[1024], "<u2").reshape(256, 4)
         assert np.array_equal(entries[:, :2], gaussian_weights(0.5)) and not entries[:, 2:].any()
@@ -103,7 +107,7 @@ def test_pack_options(mode: str) -> None:
 def test_unpack(points: int) -> None:
     rng = np.random.default_rng(points)
     rows = math.ceil(2 * points / 8)
-    detect = header(points=points, rows=rows, output=48)
+    detect = head(points=points, rows=rows, output=48)
     segment = rng.integers(0, 256, 48 + 16 * (1 + 20 * (1 + rows)), np.uint8)
     values = [(i - 5, -i, 300 + i, 400, 60000 - i, i, 17, i, 2) for i in range(6)]
     marks = rng.integers(-32768, 32768, (6, points, 2))
@@ -126,9 +130,9 @@ def test_unpack_refuses() -> None:
     segment = np.zeros(16 * 21, np.uint8)
     segment[0] = 21
     with pytest.raises(FalconetError, match="counts 21 boxes, the program has room for 20"):
-        unpack_detections(segment, header())
+        unpack_detections(segment, head())
     with pytest.raises(FalconetError, match=r"bytes 16 to 352 are not in segment OUTPUT of 336"):
-        unpack_detections(segment, header(output=16))
+        unpack_detections(segment, head(output=16))
 
 
 def test_equality() -> None:

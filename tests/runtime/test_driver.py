@@ -26,13 +26,14 @@ from falconet.isa import (
     Segment,
     preset,
 )
+from falconet.isa.program.forms import Detect
 from falconet.runtime.bus import Wake
 from falconet.runtime.detections import Options, pack_options
 from falconet.runtime.device import Device
 from falconet.runtime.driver import Driver
 from falconet.runtime.resample import Scaling
-from falconet_sim.iss import IssDevice, execute
-from falconet_sim.machine import Machine
+from falconet_sim.iss.machine import Machine
+from falconet_sim.iss.simulator import IssDevice, execute
 
 TINY = preset("tiny")
 
@@ -175,6 +176,7 @@ def test_options_of_a_run_are_its_own(mode: str) -> None:
     with pytest.raises(FalconetError, match=r"options: maximum=2047; the program has room for"):
         driver.run(inputs, Options(maximum=2047))
     program.header["detect"]["levels"][0]["options"] = 1 << 20
+    driver.load(Program(TINY, program.code, program.header))  # the one before has read its head
     with pytest.raises(FalconetError, match=r"the options: 16 bytes at 1048576 are not in segment"):
         driver.run(inputs)
 
@@ -227,7 +229,7 @@ def test_options_are_packed_when_they_change(monkeypatch: pytest.MonkeyPatch) ->
     driver = Driver(FakeBus(memory, program), memory, name="fake")
     driver.load(program)
 
-    def pack(detect: dict[str, object], options: Options) -> list[tuple[int, bytes]]:
+    def pack(detect: Detect, options: Options) -> list[tuple[int, bytes]]:
         packed.append(options.score)
         return pack_options(detect, options)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from falconet.isa import BOARDS, ISA_VERSION, MAGIC, FalconetError, Host, board, register
+from falconet.isa import BOARDS, ISA_VERSION, MAGIC, FalconetError, board, register
 from falconet.runtime.bitstream import load_bitstream, parse_bit, set_clock
 from falconet.runtime.boards import open_board
 from falconet.runtime.bus import Wake
@@ -18,6 +19,7 @@ from falconet.runtime.linux import DmaMemory, LinuxBus
 
 Z2 = board("pynq-z2")
 ZU3 = board("aup-zu3")
+SERIAL = board("ecp5")
 
 
 def sparse(path: Path, size: int) -> None:
@@ -69,7 +71,7 @@ def memory_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [b.name for b in BOARDS.values() if b.host is not Host.UART])
+@pytest.mark.parametrize("name", [b.name for b in BOARDS.values() if b.linux])
 def test_registers_through_dev_mem(name: str, tmp_path: Path, memory_file: Path) -> None:
     described = board(name)
     bus = LinuxBus(described, tmp_path)
@@ -150,7 +152,10 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FalconetError, match=r"udmabuf0: No such file .*modprobe u-dma-buf"):
         DmaMemory("udmabuf0", tmp_path)
     with pytest.raises(FalconetError, match="reached by a serial line"):
-        open_board(name=next(b.name for b in BOARDS.values() if b.host is Host.UART))
+        open_board(name=SERIAL.name)
+    for refused in (partial(load_bitstream, tmp_path / "falconet.bit"), set_clock):
+        with pytest.raises(FalconetError, match=r"'ecp5' has no processing system.*runtime\.uart"):
+            refused(SERIAL, root=tmp_path)
     with pytest.raises(FalconetError, match=r"unknown; did you mean .pynq-z2.. choose one of"):
         open_board(name="pynq-z3")
 

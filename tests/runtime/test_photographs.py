@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -16,8 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from falconet.commands.inputs import Inputs
-from falconet.commands.sources import image_of
 from falconet.isa import FalconetError
 from falconet.runtime.photographs import (
     MAX_PIXELS,
@@ -27,9 +26,11 @@ from falconet.runtime.photographs import (
     photographs,
     read_photograph,
 )
+from falconet_app.commands.inputs import Inputs
+from falconet_app.commands.sources import image_of
 from falconet_models.datasets import open_yolo
 from falconet_models.datasets.sample import image_size
-from falconet_models.quantize import read_folder
+from falconet_models.ptq.quantize import read_folder
 
 pytestmark = pytest.mark.timeout(60)
 RNG = np.random.default_rng(16)
@@ -242,6 +243,13 @@ def text_bomb() -> bytes:
     return saved(Image.fromarray(COLOURS), "PNG", pnginfo=info)
 
 
+def large_jp2(width: int, height: int) -> bytes:
+    """Whose header says so."""
+    data = saved(Image.fromarray(COLOURS), "JPEG2000")
+    at = data.index(b"ihdr") + 4
+    return data[:at] + struct.pack(">II", height, width) + data[at + 8 :]
+
+
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", r"not a picture that can be read; give a file of JPEG, PNG"),
     "text": (lambda: b"hello, world" * 9, r"not a picture that can be read; give a file of JPEG"),
@@ -252,6 +260,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut WebP": (lambda: turned_file(1, "WEBP")[:-200], "not a picture that can be read"),
     "bomb": (lambda: bomb(30000, 30000), f"has more than {MAX_PIXELS:,} pixels; make it smaller"),
     "lesser bomb": (lambda: bomb(MAX_PIXELS // 8192 + 1, 8192), "has more than"),
+    "large JPEG 2000": (lambda: large_jp2(8000, 5001), "has more than 40,000,000 pixels; "),
     "text bomb": (text_bomb, r"not a picture that can be read \(Decompressed data too large"),
     "32 bits": (lambda: saved(Image.fromarray(GREY16.astype(np.int32)), "TIFF"),
                 "is a picture of kind I, whose range is not known; save it with 8 or 16 bits"),
@@ -275,6 +284,30 @@ def test_what_cannot_be_read_is_one_sentence(
         with pytest.raises(FalconetError, match=f"{path}: "):
             read_folder(tmp_path)
     assert "\n" not in str(refusal.value)
+
+
+TAKES = """
+import sys, PIL.Image
+from falconet.runtime.photographs import read_photograph
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+PIL.Image.init()
+before = peak()
+read_photograph(sys.argv[1])
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("way", [1, 6])
+def test_memory(way: int, tmp_path: Path) -> None:
+    """Four bytes a pixel of the picture, three of its array, and a band of each; turned or not."""
+    path, side = tmp_path / "a.png", 6000
+    exif = Image.Exif()
+    exif[0x0112] = way
+    Image.new("RGBA", (side, side), (1, 2, 3, 4)).save(path, exif=exif, compress_level=1)
+    took = int(subprocess.check_output([sys.executable, "-c", TAKES, path], text=True)) << 10
+    assert 7 * side * side < took < 10 * side * side
 
 
 def test_places_without_a_picture(tmp_path: Path) -> None:

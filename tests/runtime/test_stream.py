@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 from paced import Bytes, PacedBoard, paced, plain, value_of
 
-from falconet.commands.sources import program_of
 from falconet.isa import FalconetError
 from falconet.runtime import stream as module
 from falconet.runtime.channel import Channel, Stopped
 from falconet.runtime.driver import Driver
 from falconet.runtime.stream import Shown, stream
+from falconet_app.commands.sources import program_of
 from falconet_models.data import photograph
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(60)
 MACHINE = 0.0085
@@ -112,7 +112,7 @@ def test_a_fast_source_leaves_the_machine_no_rest() -> None:
         assert len(list(stream(machine, (plain(i) for i in range(40))))) == 40
         return median(begin - end for (_, end), (begin, _) in itertools.pairwise(board.runs))
 
-    at_best(measure, 0.05 * MACHINE)
+    at_best(measure, 0.1 * MACHINE)
 
 
 def test_host_and_machine_as_long_as_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_host_and_machine_as_long_as_each_other(monkeypatch: pytest.MonkeyPatch)
         assert len(list(stream(machine, (plain(i) for i in range(30))))) == 30
         return median(b - a for (a, _), (b, _) in itertools.pairwise(board.runs))
 
-    at_best(measure, 1.05 * 0.010)
+    at_best(measure, 1.12 * 0.010)
 
 
 def test_a_slow_source_is_not_kept_waiting() -> None:
@@ -147,7 +147,7 @@ def test_a_slow_source_is_not_kept_waiting() -> None:
         assert len(list(stream(machine, source()))) == 20
         return median(away)
 
-    at_best(measure, 0.05 * 0.02)
+    at_best(measure, 0.1 * 0.02)
 
 
 def test_the_source_is_at_most_five_ahead() -> None:

@@ -4,10 +4,10 @@ import numpy as np
 from onnx_nets import ARCH, Net, agree
 
 from falconet.compiler.graph import Graph
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes.common import eliminate_common
 from falconet.compiler.passes.dead import eliminate_dead
-from falconet.compiler.verify import verify
+from falconet.compiler.passes.verify import verify
 
 
 def twins(*, outputs: bool) -> Net:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from onnx_nets import ARCH, Net
 
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes.dead import eliminate_dead
-from falconet.compiler.verify import verify
+from falconet.compiler.passes.verify import verify
 
 
 def test_only_what_reaches_an_output_stays() -> None:

@@ -5,11 +5,16 @@ import pytest
 from onnx_nets import ARCH, Net, agree
 
 from falconet.compiler.graph import Graph, Node, Tensor
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.requant import identity
 from falconet.compiler.passes.identity import remove_identities
-from falconet.compiler.requant import identity
-from falconet.compiler.verify import verify
-from falconet_sim.golden import run_graph
+from falconet.compiler.passes.verify import verify
+from falconet.isa.graph.ops.concat import Concat
+from falconet.isa.graph.ops.eltwise import Eltwise
+from falconet.isa.graph.ops.maxpool import MaxPool
+from falconet.isa.graph.ops.slice import Slice
+from falconet.isa.graph.ops.upsample import Upsample
+from falconet_sim.golden.device import run_graph
 
 X, Y = Tensor("x", (4, 3, 3), 0.1, 2), Tensor("y", (4, 3, 3), 0.1, 2)
 
@@ -17,7 +22,7 @@ X, Y = Tensor("x", (4, 3, 3), 0.1, 2), Tensor("y", (4, 3, 3), 0.1, 2)
 def copy(source: str, output: str, name: str, lo: int = -128) -> Node:
     consts = {"coef": np.ones((1, 4), np.int32), "bias": np.zeros(4, np.int32),
               **identity(4).consts()}
-    return Node("eltwise", name, [source], output, {"zp": 0, "lo": lo, "hi": 127}, consts)
+    return Node(Eltwise(lo=lo), name, [source], output, consts)
 
 
 def chain(*nodes: Node, outputs: list[str]) -> Graph:
@@ -63,8 +68,8 @@ def test_readers_are_rewired() -> None:
 
 
 def test_moves_of_nothing() -> None:
-    nodes = [copy("x", "a", "0", -7), Node("slice", "1", ["a"], "b", {"begin": 0, "end": 4}),
-             Node("concat", "2", ["b"], "c"), Node("upsample", "3", ["c"], "y", {"fy": 1, "fx": 1})]
+    nodes = [copy("x", "a", "0", -7), Node(Slice(0, 4), "1", ["a"], "b"),
+             Node(Concat(), "2", ["b"], "c"), Node(Upsample(), "3", ["c"], "y")]
     better = verify(remove_identities(chain(*nodes, outputs=["y"])), ARCH)
     assert [(n.name, n.output) for n in better.nodes] == [("0", "y")]
 
@@ -80,9 +85,7 @@ def test_relu_of_a_relu() -> None:
 def test_a_table_of_a_maximum_counts() -> None:
     """What the table makes of the maximum is cut by the node behind it."""
     pool = copy("x", "a", "1", -100)
-    pool = pool.with_(op="maxpool", attrs={
-        **pool.attrs, "hi": 10, "kernel": [1, 1], "stride": [1, 1], "dilation": [1, 1],
-        "pads": [0] * 4, "pad": -128}, consts={
+    pool = pool.with_(attrs=MaxPool(kernel=(1, 1), lo=-100, hi=10), consts={
         **{k: v for k, v in pool.consts.items() if k != "coef"},
         "table": np.full(256, -120, np.int8)})
     graph = chain(pool, copy("a", "y", "2", -110), outputs=["y"])

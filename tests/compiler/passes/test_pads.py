@@ -7,9 +7,11 @@ import pytest
 from onnx_nets import ARCH, Net, agree
 
 from falconet.compiler.graph import Graph
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes.pads import fold_pads
-from falconet.compiler.verify import verify
+from falconet.compiler.passes.verify import verify
+from falconet.isa.graph.ops.conv import Conv
+from falconet.isa.graph.ops.maxpool import MaxPool
 
 PADS = np.array([0, 0, 1, 2, 0, 0, 3, 0])
 
@@ -26,18 +28,18 @@ def padded(body: Any, *, twice: bool = False) -> tuple[Graph, Any]:
 
 def test_into_a_convolution_beside_its_own() -> None:
     graph, _ = padded(lambda n, p: [n.conv(p, 8)])
-    assert [n.attrs["pads"] for n in graph.nodes] == [[2, 3, 4, 1]]
+    assert [n.of(Conv).pads for n in graph.nodes] == [(2, 3, 4, 1)]
 
 
 def test_pad_of_a_pad() -> None:
     graph, _ = padded(lambda n, p: [n.conv(p, 8, pads=[0] * 4)], twice=True)
-    assert [n.attrs["pads"] for n in graph.nodes] == [[2, 4, 6, 0]]
+    assert [n.of(Conv).pads for n in graph.nodes] == [(2, 4, 6, 0)]
 
 
 def test_into_a_maximum_as_zeros() -> None:
     graph, _ = padded(lambda n, p: [n.op("MaxPool", p, kernel_shape=[3, 3])])
     (pool, *_) = graph.nodes
-    assert (pool.op, pool.attrs["pads"], pool.attrs["pad"]) == ("maxpool", [1, 2, 3, 0], 11)
+    assert pool.attrs == MaxPool(kernel=(3, 3), pads=(1, 2, 3, 0), pad=11)
 
 
 def test_into_all_readers() -> None:
@@ -51,5 +53,5 @@ def test_into_all_readers() -> None:
 ])
 def test_other_readers_keep_the_copy(body: Any) -> None:
     graph, _ = padded(body)
-    assert graph.nodes[0].attrs.get("pads") == [1, 2, 3, 0]
-    assert graph.nodes[0].attrs["kernel"] == [1, 1]
+    copy = graph.nodes[0].of(Conv)
+    assert (copy.pads, copy.kernel) == ((1, 2, 3, 0), (1, 1))

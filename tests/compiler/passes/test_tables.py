@@ -6,10 +6,11 @@ import numpy as np
 from onnx_nets import ARCH, Net, agree
 
 from falconet.compiler.graph import Graph
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.compiler.passes import optimise
 from falconet.compiler.passes.tables import fuse_tables
-from falconet.compiler.verify import verify
+from falconet.compiler.passes.verify import verify
+from falconet.isa.graph.ops.conv import Conv
 
 F = np.float32
 
@@ -28,7 +29,7 @@ def fused(body: Any) -> Graph:
 def test_activation_joins_the_convolution() -> None:
     (conv,) = fused(lambda n, y: n.op("Sigmoid", y)).nodes
     assert conv.op == "conv" and conv.consts["table"].shape == (256,)
-    assert (conv.attrs["lo"], conv.attrs["hi"], conv.attrs["zp"]) == (-128, 127, 3)
+    assert (conv.of(Conv).lo, conv.of(Conv).hi, conv.of(Conv).zp) == (-128, 127, 3)
 
 
 def test_tables_compose() -> None:
@@ -41,7 +42,7 @@ def test_tables_compose() -> None:
 
 def test_relu_of_the_same_scale_is_a_clamp() -> None:
     (conv,) = fused(lambda n, y: [n.q(n.op("Relu", y), 0.04, 3)]).nodes
-    assert (conv.attrs["lo"], conv.attrs["hi"]) == (3, 127)
+    assert (conv.of(Conv).lo, conv.of(Conv).hi) == (3, 127)
     assert "table" not in conv.consts
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from falconet.cli import main
+from falconet.isa import FalconetError
+from falconet_app.cli import main
 from falconet_models.datasets import Digits, open_dataset
 
 
@@ -31,7 +33,23 @@ def test_what_is_written_is_the_built_in_set(
             boxes += len(a.boxes)
         assert f"instances_{split}.json: {count} scenes, {boxes} digits" in out
     assert main(call.split()) == 1
-    assert "there is a split 'train' already; name another folder" in capsys.readouterr().err
+    assert f"{folder}: is there already and not empty; give a new folder" in capsys.readouterr().err
+
+
+def test_one_that_fails_leaves_nothing_in_the_way_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(self: Digits, i: int) -> Any:
+        if self.split == "test":
+            raise FalconetError("no more digits")
+        return load(self, i)
+
+    load, call = Digits.load, f"data digits {tmp_path}/a --size 64 --count 2 1 1".split()
+    with monkeypatch.context() as patched:
+        patched.setattr(Digits, "load", failing)
+        assert main(call) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert main(call) == 0
 
 
 @pytest.mark.parametrize(("options", "words"), [
@@ -50,7 +68,8 @@ def test_mistakes(
 def test_a_missing_package_names_the_extra(package: str, tmp_path: Path) -> None:
     hide = (f"import sys, importlib.util as u; find = u.find_spec; sys.modules[{package!r}] = None;"
             f"u.find_spec = lambda n, *a: None if n == {package!r} else find(n, *a);"
-            f"from falconet.cli import main; sys.exit(main(['data', 'digits', {str(tmp_path)!r}]))")
+            "from falconet_app.cli import main;"
+            f"sys.exit(main(['data', 'digits', {str(tmp_path)!r}]))")
     done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'falconet[train]'" in done.stderr
     assert done.stderr.count("\n") == 1

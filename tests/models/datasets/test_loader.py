@@ -10,7 +10,8 @@ import torch
 
 from falconet.isa import FalconetError
 from falconet_models.datasets import Digits, Sample
-from falconet_models.datasets.loader import Augment, Batch, Key, Order, augmented, loader
+from falconet_models.datasets.loader import Batch, Key, Order, augmented, loader
+from falconet_models.datasets.transforms import Augment
 
 DIGITS = Digits("val", 50)
 AUGMENT = Augment(flip=0.5, flip_vertical=0.5)
@@ -18,7 +19,7 @@ AUGMENT = Augment(flip=0.5, flip_vertical=0.5)
 
 def all_batches(epoch: int = 0, done: int = 0, **options: object) -> list[Batch]:
     made = loader(DIGITS, (96, 96), 8, **{"augment": AUGMENT, "shuffle": True, **options})
-    made.batch_sampler.start(epoch, done)
+    made.start(epoch, done)
     found = list(made)
     assert len(found) == len(made)
     return found
@@ -43,7 +44,7 @@ def test_workers_and_interruptions_change_nothing(workers: int, unbroken: list[B
     assert equal(all_batches(3, done=2, **several), all_batches(3, **several)[2:])
     again = loader(DIGITS, (96, 96), 8, augment=AUGMENT, shuffle=True, seed=7, workers=workers)
     for epoch in (2, 3):  # one loader through its epochs
-        again.batch_sampler.start(epoch)
+        again.start(epoch)
         last = list(again)
     assert equal(last, unbroken)
 

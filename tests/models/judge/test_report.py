@@ -16,7 +16,7 @@ from falconet_models.datasets import Digits, Found
 from falconet_models.judge import curves, scenes
 from falconet_models.judge.drawing import png
 from falconet_models.judge.metrics import measure
-from falconet_models.judge.report import write_report
+from falconet_models.judge.verdict import write_report
 
 pytestmark = pytest.mark.timeout(60)
 HISTORY = [

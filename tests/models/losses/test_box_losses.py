@@ -74,7 +74,7 @@ def random_pairs(seed: int, count: int = 64) -> tuple[Tensor, Tensor]:
 
 def frozen(name: str, b0: Tensor, g: Tensor):
     """The loss with what carries no gradient held at ``b0``: a function of b [N, 4]."""
-    from falconet_models.losses.boxes import Pair
+    from falconet_models.losses.iou import Pair
 
     p0 = Pair.of(b0, g)
     v0 = 4 / math.pi**2 * ((p0.wg / p0.hg).atan() - (p0.w / p0.h).atan())**2

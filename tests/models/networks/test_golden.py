@@ -20,24 +20,22 @@ from numpy.typing import NDArray
 from torch import nn
 
 from falconet.compiler import compile_model
-from falconet.isa import FalconetError
 from falconet.isa import preset as machine
-from falconet.isa.heads import parse
+from falconet.isa.metadata.head import parse
 from falconet.runtime import boxes as host
 from falconet.runtime.detections import Options
+from falconet_models.architecture import FAMILIES, BackboneConfig, preset
 from falconet_models.metadata import get_meta
-from falconet_models.networks.detector import Detector, preset
+from falconet_models.networks.brevitas import quantise
+from falconet_models.networks.detector import Detector
 from falconet_models.networks.export import export
 from falconet_models.networks.layers import Unit, limit
 from falconet_models.networks.mobilenet import (
-    FAMILIES,
-    BackboneConfig,
     Classifier,
     ClassifierConfig,
 )
-from falconet_models.networks.quantize import quantise
-from falconet_models.prepare import session
-from falconet_sim.golden import GoldenDevice, run_node
+from falconet_models.ptq.prepare import session
+from falconet_sim.golden.device import GoldenDevice, run_node
 
 pytestmark = pytest.mark.timeout(120)
 SUMS = 2e-4  # of float32, in output steps
@@ -63,7 +61,6 @@ CASES: dict[str, Any] = {
     "squeeze": ClassifierConfig(BackboneConfig("mobilenetv3-small", 0.25), 10, (64, 64)),
 }
 TINY = ("digits", "grid")
-COMPILED = [c for c in CASES if c != "squeeze"]
 DETECTORS = [c for c in CASES if not isinstance(CASES[c], ClassifierConfig)]
 
 Integers = NDArray[np.int64]
@@ -197,7 +194,7 @@ def test_every_layer_of_the_file_is_that_of_the_trainer(case: str) -> None:
     assert different <= RARE * total
 
 
-@pytest.mark.parametrize("case", COMPILED)
+@pytest.mark.parametrize("case", CASES)
 def test_every_layer_of_the_machine_is_that_of_the_trainer(case: str) -> None:
     network, _ = built(case)
     expected = stored(network, images(1, network.config.size, 9))
@@ -221,15 +218,9 @@ def test_every_layer_of_the_machine_is_that_of_the_trainer(case: str) -> None:
         values[tensor] = want  # where there is a table, a tie is one before it
         different += unlike(out.astype(np.int64), want, rounded, NEAR, node["name"])
         total, apart = total + want.size, apart + int((device.tensor(tensor) != want).sum())
-        assert np.ptp(want) > 40, node["name"]
+        assert np.ptp(want) > (8 if case == "squeeze" else 40), node["name"]  # gates shrink all
     print(f"{case}: {different} of {total} values differ layer by layer, {apart} end to end")
     assert not expected and different <= RARE * total
-
-
-@pytest.mark.parametrize("case", [c for c in CASES if c not in COMPILED])
-def test_a_product_of_activations_is_refused(case: str) -> None:
-    with pytest.raises(FalconetError, match=r"squeeze.*Mul"):
-        compile_model(built(case)[1], machine("pynq-z2"), case)
 
 
 def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

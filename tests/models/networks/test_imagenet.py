@@ -11,18 +11,19 @@ from falconet.isa import FalconetError
 from falconet.isa import preset as machine
 from falconet.runtime.vision import Preprocessor, dequantize, quantize
 from falconet_models import zoo
-from falconet_models.calibration import with_outputs
+from falconet_models.architecture import BackboneConfig, preset
 from falconet_models.data import photograph
 from falconet_models.data import test_images as images_of
+from falconet_models.float_pictures import to_tensor
 from falconet_models.metadata import get_meta
 from falconet_models.networks import imagenet
-from falconet_models.networks.detector import Detector, preset
-from falconet_models.networks.mobilenet import BackboneConfig, Classifier, ClassifierConfig
+from falconet_models.networks.detector import Detector
+from falconet_models.networks.mobilenet import Classifier, ClassifierConfig
 from falconet_models.networks.pretrained import load_imagenet
-from falconet_models.prepare import session
-from falconet_models.preprocess import to_tensor
-from falconet_models.reference import Reference, snr_db
-from falconet_sim.golden import GoldenDevice
+from falconet_models.onnx_session import Reference, snr_db
+from falconet_models.ptq.calibration import with_outputs
+from falconet_models.ptq.prepare import session
+from falconet_sim.golden.device import GoldenDevice
 
 pytestmark = pytest.mark.timeout(300)
 TAPS = "block13.add", "head.relu6"

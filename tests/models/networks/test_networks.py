@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from falconet.isa import FalconetError
-from falconet_models.networks.cost import cost
-from falconet_models.networks.detector import PRESETS, Detector, DetectorConfig, preset
+from falconet_models.architecture import PRESETS, BackboneConfig, DetectorConfig, preset
+from falconet_models.networks.brevitas import correct_biases, fold, quantise
+from falconet_models.networks.detector import Detector
 from falconet_models.networks.export import export
 from falconet_models.networks.layers import divisible, real
+from falconet_models.networks.macs import cost
 from falconet_models.networks.mobilenet import (
     Backbone,
-    BackboneConfig,
     Classifier,
     ClassifierConfig,
 )
-from falconet_models.networks.quantize import correct_biases, fold, quantise
 
 pytestmark = pytest.mark.timeout(120)
 

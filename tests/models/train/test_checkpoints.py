@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from falconet.isa import FalconetError
-from falconet_models.networks.detector import Detector, preset
-from falconet_models.networks.quantize import quantise
+from falconet_models.architecture import preset
+from falconet_models.networks.brevitas import quantise
+from falconet_models.networks.detector import Detector
 from falconet_models.train.checkpoints import load, load_detector, save, save_detector
 
 pytestmark = pytest.mark.timeout(120)

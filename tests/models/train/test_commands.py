@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from tiny_training import BASE, TRAIN, VAL
 
-from falconet.cli import main
+from falconet_app.cli import main
 from falconet_models.data import SCENES
 from falconet_models.datasets import Digits, write_coco
 from falconet_models.metadata import get_meta
@@ -101,18 +101,32 @@ def test_what_diverged_is_not_exported(run, tmp_path, capsys, spoil, said):
     assert said in error and "diverged" in error and not (tmp_path / "model.onnx").exists()
 
 
-def test_a_set_that_is_not_there_is_missed_before_torch_is_imported(tmp_path):
-    program = ("import sys; from falconet.cli import main; "
-               f"main(['train', {str(tmp_path / 'none')!r}, '--out', 'x']); "
-               "sys.exit('torch' in sys.modules)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0 and "no such file or folder" in done.stderr, done.stderr
+def test_what_is_wrong_is_told_before_torch_is_imported(tmp_path):
+    """A data set, a recipe, and what a recipe says of each part of a run and of its network."""
+    wrong = {"rate: 100": "rate", "rtae: 1": "no such field", "boxes: {kind: dui}": "diou",
+             "assign: {kind: x}": "assign.kind", "classes: {kind: x}": "classes.kind",
+             "augment: {mosaic: 5}": "augment.mosaic", "network: digit": "did you mean 'digits'",
+             "fields: {box: sdd}": "ssd", "fields: {backbone: {family: v9}}": "family",
+             "fields: {size: 95}": "size"}
+    cases = [(["train", "NONE", "--out", "x"], "no such file or folder"),
+             (["train", "digits", "--out", "x", "--config", "smal"], "did you mean 'small'")]
+    for i, (text, said) in enumerate(wrong.items()):
+        (tmp_path / f"{i}.yaml").write_text(text)
+        cases.append((["train", "digits", "--out", "x", "--config", f"{i}.yaml"], said))
+    program = ("import sys; from falconet_app.cli import main; "
+               f"print([(main(a), 'torch' in sys.modules) for a in {[a for a, _ in cases]}])")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          cwd=tmp_path)
+    assert done.stdout.strip() == str([(1, False)] * len(cases)), done.stderr
+    for line, (_, said) in zip(done.stderr.splitlines(), cases, strict=True):
+        assert line.startswith("falconet: ") and said in line, (line, said)
+    assert not (tmp_path / "x").exists()
 
 
 def test_brevitas_says_nothing_of_itself():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "import falconet_models.networks.export, "
-         "falconet_models.networks.quantize, falconet_models.train.loop"],
+         "falconet_models.networks.brevitas, falconet_models.train.loop"],
         capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

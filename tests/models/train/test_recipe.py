@@ -7,7 +7,7 @@ import yaml
 
 from falconet.isa import FalconetError
 from falconet_models.datasets import Digits
-from falconet_models.train.recipe import Recipe, builtin, choose
+from falconet_models.train.recipe import BOX_KINDS, Recipe, builtin, choose
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -88,6 +88,12 @@ def test_unknown_fields_of_the_network():
         Recipe.from_dict({"fields": {"backbone": {"depth": 3}}}).config(("a",))
     with pytest.raises(FalconetError, match="network 'resnet'"):
         Recipe.from_dict({"network": "resnet"}).config(("a",))
+
+
+def test_every_loss_of_boxes_has_a_name():
+    from falconet_models.losses import BOX_LOSSES
+
+    assert BOX_KINDS == tuple(BOX_LOSSES)
 
 
 def test_the_recipe_goes_by_the_images():

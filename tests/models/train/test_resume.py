@@ -19,8 +19,8 @@ from tiny_training import VAL, recipe
 
 from falconet_models.datasets import Digits
 from falconet_models.train import checkpoints, loop
+from falconet_models.train.diary import read_history
 from falconet_models.train.loop import Trainer
-from falconet_models.train.progress import read_history
 
 pytestmark = pytest.mark.timeout(300)
 TESTS = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ class Killer:
         phase = content.get("phase") or content["about"]
         point = path.name, *(phase.get(k) for k in ("name", "epoch", "done", "ended"))
         if not phase.get("done") and self.first("before", *point):
-            path.with_suffix(".tmp").write_bytes(b"half a file")
+            path.with_name(".last.falconet-00000000.pt").write_bytes(b"half a file")
             self.die()
         self.save(path, content)
         if self.first("after", *point):

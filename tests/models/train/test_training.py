@@ -19,8 +19,8 @@ from tiny_training import BASE, TRAIN, VAL, recipe
 from falconet.isa import FalconetError
 from falconet_models.datasets import write_coco
 from falconet_models.train import checkpoints, loop
+from falconet_models.train.diary import read_history
 from falconet_models.train.loop import Trainer
-from falconet_models.train.progress import read_history
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -172,7 +172,7 @@ def command(data: Path, folder: Path, config: Path, processes: int = 1) -> list[
     launch = [] if processes == 1 else [
         "-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0",
         "--local-addr=127.0.0.1", "--nproc-per-node", str(processes)]
-    return [sys.executable, *launch, "-m", "falconet.cli", "train", str(data), "--config",
+    return [sys.executable, *launch, "-m", "falconet_app.cli", "train", str(data), "--config",
             str(config), "--out", str(folder)]
 
 
