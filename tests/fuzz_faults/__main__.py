@@ -15,7 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from fault_tables import faults, programs  # noqa: E402
 
-from falconet.commands.pages import show  # noqa: E402
+from falconet_app.commands.pages import show  # noqa: E402
 
 
 def main() -> int:

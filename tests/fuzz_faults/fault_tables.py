@@ -9,8 +9,8 @@ import inject
 from bad_runs import new_board, run_bad, works
 from hostile import KINDS, hostile
 
-from falconet.commands.console import working
 from falconet.isa import ErrorCode, FalconetError, Status, preset
+from falconet_app.commands.console import working
 
 Rows = list[dict[str, str]]
 

@@ -2,7 +2,7 @@
 
 Of each fault is asked: did the machine or the driver report it as it must, how soon did the machine
 stop, did it touch nothing but its windows, and does it run the next program right. The board
-watches every address (falconet_sim.rtl.SimBoard).
+watches every address (falconet_sim.rtl.board.SimBoard).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from programs import mixed_program, random_inputs, random_program
 
 from falconet.isa import Arch, Control, ErrorCode, FalconetError, Program, Segment, Status
 from falconet.runtime.driver import Driver
-from falconet_sim.faults import FOREVER, PORTS, BusFault
-from falconet_sim.hazards import required_waits
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import SimBoard
+from falconet_sim.compare.hazards import required_waits
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import SimBoard
+from falconet_sim.rtl.faults import FOREVER, PORTS, BusFault
 
 PROGRAMS = 16
 LONGEST = 8000
@@ -256,7 +256,7 @@ def starts(rng: np.random.Generator, board: SimBoard, c: Case) -> Outcome:
         while (status := device.read("STATUS")) & Status.BUSY:
             board._run(20)
         demand(status == Status.DONE, "an error out of nothing")
-        device._running = None
+        device._running, slot.done = None, True
         demand(same(device.collect(slot).outputs, c.outputs), "wrong after START while running")
         slot.buffers[Segment.OUTPUT].array[:] = 0
         if not again:

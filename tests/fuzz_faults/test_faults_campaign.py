@@ -16,8 +16,8 @@ from bad_runs import new_board
 from inject import KINDS, Lost, case, error, hold
 
 from falconet.isa import FalconetError, preset, register
-from falconet_sim.faults import BusFault
-from falconet_sim.rtl import SimBoard
+from falconet_sim.rtl.board import SimBoard
+from falconet_sim.rtl.faults import BusFault
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

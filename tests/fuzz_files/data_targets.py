@@ -24,16 +24,17 @@ import torch
 from mutate import change_bytes, change_text, change_value
 from PIL import Image
 
-from falconet.commands.sources import inputs_of
 from falconet.isa import FalconetError
 from falconet.runtime.photographs import read_photograph
+from falconet_app.commands.sources import inputs_of
+from falconet_models.architecture import preset
 from falconet_models.checkpoint import load_state_dict
 from falconet_models.datasets import open_coco, open_voc, open_yolo
 from falconet_models.datasets.sample import image_size
-from falconet_models.networks.detector import Detector, preset
+from falconet_models.networks.detector import Detector
 from falconet_models.train.checkpoints import load_detector, save_detector
 from falconet_models.train.recipe import Recipe, builtin
-from falconet_models.yaml12 import dump_yaml
+from falconet_models.yaml12 import dump_yaml, read_yaml
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 XML = """<annotation>
@@ -60,7 +61,8 @@ LABELS = "0 0.5 0.5 0.25 0.5\n1 0.25 0.25 0.1 0.1\n"
 
 @functools.cache
 def _folder(process: int) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="falconet-bad-files-"))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # files of a disk take longer
+    folder = Path(tempfile.mkdtemp(prefix="falconet-bad-files-", dir=memory))
     for name in ("coco/annotations", "coco/images", "yolo/images", "yolo/labels",
                  "voc/ImageSets/Main", "voc/Annotations", "voc/JPEGImages"):
         (folder / name).mkdir(parents=True)
@@ -160,6 +162,34 @@ def take_recipe(data: bytes) -> None:
     Recipe.load(path)
 
 
+@functools.cache
+def documents() -> list[str]:
+    """What YAML can say, in its ways of saying it."""
+    return [
+        DESCRIPTION, *(dump_yaml(recipe) for recipe in recipes()),
+        'a: "\\x41\\u263a\\U0001F600\\n"\n\'b c\': \'it\'\'s\'\nd: |-\n  1\n   2\ne: >+\n  f\n\n',
+        "- [1, -0x1f, 0o17, 1.5e-3, .inf, -.INF, .nan, ~, null, true]\n- {a: {b: [c, {d: }]}}\n-\n",
+        "%YAML 1.2\n---\n? a\n: !!str 1\n? 2\n: ! x\nnames: {0: 1.10, 1: no}\n...\n",
+        "a: &b [1]\nc: *b\n<<: *b\n", "# nothing\n", "---\n1\n---\n2\n",
+    ]
+
+
+def make_yaml(rng: random.Random) -> bytes:
+    text = rng.choice(documents())
+    if len(text) > 400 and rng.randrange(4):  # a part of a long one
+        lines = text.splitlines(keepends=True)
+        at = rng.randrange(len(lines))
+        text = "".join(lines[at : at + 8])
+    data = change_text(rng, text).encode("utf-8", "surrogatepass")
+    return change_bytes(rng, data) if rng.randrange(3) == 0 else data
+
+
+def take_yaml(data: bytes) -> None:
+    path = folder() / "document.yaml"
+    path.write_bytes(data)
+    read_yaml(path, "mend it")
+
+
 # ---------------------------------------------------------------------- pictures
 
 @functools.cache
@@ -189,6 +219,11 @@ def pictures() -> list[bytes]:
     return made
 
 
+@functools.cache
+def _bomb(size: int) -> bytes:
+    return zlib.compress(bytes(size))
+
+
 def _chunks(rng: random.Random, data: bytes) -> bytes:
     """A PNG with a chunk changed, repeated, moved or bloated; the checksums are right."""
     chunks, at = [], 8
@@ -209,7 +244,7 @@ def _chunks(rng: random.Random, data: bytes) -> bytes:
         side = struct.pack(">II", *(rng.choice((1, 16, 9459, 65535, 2**31 - 1)) for _ in "wh"))
         chunks[0] = chunks[0][0], side + chunks[0][1][8:]
     elif way == 4:  # a bomb of text or pixels
-        bomb = zlib.compress(bytes(rng.choice((1 << 20, 1 << 26))))
+        bomb = _bomb(rng.choice((1 << 20, 1 << 26)))
         kind, before = rng.choice(((b"IDAT", b""), (b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0"),
                                    (b"iTXt", b"a\0\1\0\0\0")))
         chunks.insert(1 + rng.randrange(len(chunks)), (kind, before + bomb))
@@ -330,6 +365,7 @@ def good() -> dict[str, list[bytes]]:
         "coco": [json.dumps(COCO).encode()],
         "yolo": [bytes([n]) + text.encode() for n, text in enumerate(GOOD_YOLO.values())],
         "voc": [bytes([n]) + text.encode() for n, text in enumerate(GOOD_VOC.values())],
+        "yaml": [d.encode() for d in documents() if not d.startswith(("%", "a: &", "---"))],
         "recipe": [dump_yaml(r).encode() for r in recipes()],
         "picture": pictures(), "npz": [_archive(_arrays())],
         "checkpoint": [_archive(m) for m in checkpoints()],
@@ -338,6 +374,7 @@ def good() -> dict[str, list[bytes]]:
 
 DATA_TARGETS = {
     "coco": (make_coco, take_coco), "voc": (make_voc, take_voc), "yolo": (make_yolo, take_yolo),
-    "recipe": (make_recipe, take_recipe), "picture": (make_picture, take_picture),
-    "checkpoint": (make_checkpoint, take_checkpoint), "npz": (make_npz, take_npz),
+    "yaml": (make_yaml, take_yaml), "recipe": (make_recipe, take_recipe),
+    "picture": (make_picture, take_picture), "checkpoint": (make_checkpoint, take_checkpoint),
+    "npz": (make_npz, take_npz),
 }

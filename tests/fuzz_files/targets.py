@@ -17,8 +17,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnx
+from constants_target import make_constants, take_constants
 from data_targets import DATA_TARGETS
 from detectors import BOXES, detector
+from handoff_target import make_hwh, take_hwh
 from mutate import change_bytes, change_value
 from networks import Builder
 from onnx import TensorProto
@@ -26,15 +28,15 @@ from onnx_nets import Net
 
 from falconet.compiler import compile_graph, compile_model
 from falconet.isa import FalconetError, Program, preset, register
-from falconet.isa.arch import ISA_VERSION
-from falconet.isa.container import FORMAT_VERSION
-from falconet.isa.heads import parse
-from falconet.isa.registers import MAGIC
+from falconet.isa.machine.arch import ISA_VERSION
+from falconet.isa.machine.registers import MAGIC
+from falconet.isa.metadata.head import parse
+from falconet.isa.program.container import FORMAT_VERSION
 from falconet.runtime.bus import Wake
 from falconet.runtime.driver import Driver
 from falconet.runtime.vision import Frame, detections_of, postprocess
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.machine import Machine
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.machine import Machine
 
 TINY = preset("tiny")
 Target = tuple[Callable[[random.Random], bytes], Callable[[bytes], None]]
@@ -291,5 +293,6 @@ def take_heads(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     "program": (make_program, take_program), "onnx": (make_onnx, take_onnx),
-    "heads": (make_heads, take_heads), **DATA_TARGETS,
+    "heads": (make_heads, take_heads), "constants": (make_constants, take_constants),
+    **DATA_TARGETS, "hwh": (make_hwh, take_hwh),
 }

@@ -19,9 +19,9 @@ from netcase import CASES, Refused, check, explain, load  # noqa: E402
 from netfeatures import EXPECTED, ONNX  # noqa: E402
 from nethunt import Record, hunt  # noqa: E402
 
-from falconet.commands.console import results, working  # noqa: E402
-from falconet.commands.pages import show  # noqa: E402
 from falconet.isa import preset  # noqa: E402
+from falconet_app.commands.console import results, working  # noqa: E402
+from falconet_app.commands.pages import show  # noqa: E402
 
 COLUMNS = 3
 

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from falconet.compiler import compile_graph
 from falconet.compiler.graph import Graph
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.onnx.layerwise import compare
 from falconet.compiler.passes import optimise
-from falconet.compiler.reference import compare
-from falconet.compiler.verify import verify
+from falconet.compiler.passes.verify import verify
 from falconet.isa import Arch, FalconetError, Program, preset
-from falconet_sim.compare import compare_golden, compare_rtl
-from falconet_sim.golden import GoldenDevice, run_graph, run_node
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.compare.lockstep import compare_golden, compare_rtl
+from falconet_sim.golden.device import GoldenDevice, run_graph, run_node
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice
 
 CASES = Path(__file__).with_name("cases")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from netcase import Case, Ran
 
 from falconet.compiler.graph import Graph, Node
-from falconet.isa import Arch, Load, LoadImage, Segment
-
-MOVES = ("concat", "slice", "upsample")
+from falconet.isa import Arch, Dst, Load, LoadImage, Segment
+from falconet.isa.graph.ops import OPERATORS
+from falconet.isa.graph.ops.gather import Gather
+from falconet.isa.graph.ops.pick import Pick
+from falconet.isa.graph.windowed import Windowed
 
 
 def features(case: Case, ran: Ran) -> set[str]:
@@ -18,6 +22,7 @@ def features(case: Case, ran: Ran) -> set[str]:
     graph, arch = ran.graph, case.arch
     found = {"optimised" if case.passes else "not optimised"}
     for node in graph.nodes:
+        found.add(f"operator {node.op}")
         found.update(_operator(graph, node, arch))
         if "mult" in node.consts:
             found.update(_stage(node, arch))
@@ -30,7 +35,7 @@ def features(case: Case, ran: Ran) -> set[str]:
 
 
 def _operator(graph: Graph, node: Node, arch: Arch) -> Iterator[str]:
-    a = node.attrs
+    a = node.attrs.to_dict()
     if node.op == "conv":
         yield from _window(node)
         whole = tuple(a["kernel"]) == graph.tensors[node.inputs[0]].shape[1:]
@@ -59,15 +64,36 @@ def _operator(graph: Graph, node: Node, arch: Arch) -> Iterator[str]:
             yield "coefficient at its end"
         if np.any(node.consts["coef"] < 0):
             yield "negative coefficient"
-    else:
-        yield node.op
-        if node.op == "slice" and a["begin"] % arch.lanes:
-            yield "slice within a block"
+    if node.op in ("eltwise", "product"):
+        shapes = {graph.tensors[i].shape for i in node.inputs}
+        for name, axis in (("one channel for all", 0), ("one row for all", 1),
+                           ("one column for all", 2)):
+            if len({s[axis] for s in shapes}) > 1:
+                yield name
+    if node.op == "product" and {-128, 127} & set(a["zeros"]):
+        yield "zero point of a factor at an end"
+    elif node.op == "slice" and a["begin"] % arch.lanes:
+        yield "slice within a block"
+    elif node.op == "gather":
+        yield "channels in another order" if node.of(Gather).exact else "channels again, or filled"
+    elif node.op == "pick":
+        yield from _picked(node.of(Pick))
+
+
+def _picked(a: Pick) -> Iterator[str]:
+    steps = {q - p for index in (a.rows, a.columns) for p, q in pairwise(index)}
+    for name, ok in (
+        ("several pictures", max(a.across, 1) > 1), ("rows for columns", a.swap),
+        ("pixels filled", a.filled), ("pixels backwards", -1 in steps or -2 in steps),
+        ("pixels left out", 2 in steps or 3 in steps), ("pixels again", 0 in steps),
+    ):
+        if ok:
+            yield name
 
 
 def _window(node: Node) -> Iterator[str]:
-    kernel, stride, dilation, pads = (node.attrs[k] for k in (
-        "kernel", "stride", "dilation", "pads"))
+    a = node.of(Windowed)
+    kernel, stride, dilation, pads = a.kernel, a.stride, a.dilation, a.pads
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
     for name, ok in (
         ("stride", max(stride) > 1), ("stride of 8 or more", max(stride) >= 8),
@@ -83,7 +109,7 @@ def _window(node: Node) -> Iterator[str]:
 
 
 def _stage(node: Node, arch: Arch) -> Iterator[str]:
-    k, a = node.consts, node.attrs
+    k, a = node.consts, node.attrs.to_dict()
     top = (1 << arch.mult_bits) - 1
     limit = 1 << (arch.acc_bits - 1)
     plus, minus = k["mult"].astype(np.int64), k["mult_neg"].astype(np.int64)
@@ -127,15 +153,23 @@ def _program(ran: Ran) -> Iterator[str]:
         yield "input in blocks"
     if any(isinstance(i, Load) and i.segment == Segment.WORK for i in instructions):
         yield "tensor through DDR"
+    weights = Counter(i.offset for i in instructions if isinstance(i, Load)
+                      and i.segment == Segment.CODE and i.dst in (Dst.WEIGHTS, Dst.VECTOR))
+    if max(weights.values(), default=0) > 1:
+        yield "weights loaded again"
     if any(getattr(i, "in_ring", 0) or getattr(i, "a_ring", 0) for i in instructions):
         yield "row stripes in a ring"
 
 
 EXPECTED = (
+    *(f"operator {op}" for op in OPERATORS),
     "dense", "pointwise", "depthwise", "grouped", "depthwise with a multiplier", "linear",
     "average pooling", "global average pooling", "maximum pooling", "sum of two",
     "sum of a tensor and itself", "rescale or table", "per-channel coefficients",
-    "coefficient at its end", "negative coefficient", *MOVES, "slice within a block",
+    "coefficient at its end", "negative coefficient", "one channel for all", "one row for all",
+    "one column for all", "zero point of a factor at an end", "slice within a block",
+    "channels in another order", "channels again, or filled", "several pictures",
+    "rows for columns", "pixels filled", "pixels backwards", "pixels left out", "pixels again",
     "kernel of two sizes", "even kernel", "kernel above 7", "stride", "two strides",
     "stride of 8 or more", "dilation", "dilation of 16 or more", "pads of four sizes",
     "pads beyond the window", "pad at an end", "table", "leaky", "negatives grow",
@@ -144,11 +178,12 @@ EXPECTED = (
     "clamp to a constant", "channels that fill no block", "channels in several blocks", "1x1",
     "1xN or Nx1", "odd height or width", "branches", "several outputs", "output that is read",
     "two inputs", "unread input", "image input", "input in blocks", "tensor through DDR",
-    "row stripes in a ring", "optimised", "not optimised", "from ONNX",
+    "row stripes in a ring", "weights loaded again", "optimised", "not optimised", "from ONNX",
 )
 """What a run of 200 networks has to draw, each at least once."""
 
 ONNX = ("Conv", "BatchNormalization", "Gemm", "MatMul", "MaxPool", "AveragePool",
         "GlobalAveragePool", "ReduceMean", "Add", "Sub", "Mul", "Concat", "Split", "Slice",
-        "Resize", "Pad", "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Sigmoid", "Tanh")
+        "Resize", "Pad", "Gather", "Transpose", "Reshape", "DepthToSpace", "SpaceToDepth", "Tile",
+        "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Sigmoid", "Tanh")
 """ONNX operators that are drawn."""

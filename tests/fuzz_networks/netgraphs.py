@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from netdraw import Axis, Draw
+from netspatial import SPATIAL
+from netstages import StageMaker
 from numpy.typing import NDArray
 
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
-from falconet.compiler.verify import accumulator_range
+from falconet.compiler.passes.verify import accumulator_range
 from falconet.isa import Arch
+from falconet.isa.graph.operator import Operator
+from falconet.isa.graph.ops import OPERATORS, operator
 
 Array = NDArray[Any]
 QUANT = ((0.03, 0), (0.05, -7))
 """Scale and zero point that tensors claim; only moving data depends on them."""
 
-SMALL, LARGE = 20_000, 200_000
-"""Cycles of an engine, roughly, that one network may take."""
+WITH_METHOD = ("conv", "maxpool", "eltwise", "product", "concat", "slice", "upsample", "gather",
+               "pick", *SPATIAL)
+"""Operators of which there is more to draw than they say of themselves."""
+
+SMALL, LARGE, HEAVY = 20_000, 200_000, 150_000
+"""Cycles of an engine, roughly, that one network may take; of a layer of many weights alone."""
 
 
-class GraphMaker:
+class GraphMaker(StageMaker):
     """Adds nodes one by one; a node that would take too long is left out."""
 
     def __init__(self, draw: Draw, arch: Arch, *, large: bool) -> None:
-        self.draw, self.arch, self.large = draw, arch, large
+        super().__init__(draw, arch)
+        self.large = large
         self.graph = Graph("random")
         self.left = LARGE if large else SMALL
         self.closed: set[str] = set()  # inputs that nobody else is to read
@@ -64,102 +74,25 @@ class GraphMaker:
 
     def add(self, op: str, inputs: list[str], attrs: dict[str, Any],
             consts: dict[str, Array] | None = None, cycles: int = 0) -> str | None:
-        node = Node(op, f"{op}{len(self.graph.nodes)}", inputs, f"t{len(self.graph.nodes)}", attrs,
-                    consts or {})
-        shape = output_shape(node, [self.shape(i) for i in inputs])
+        at = len(self.graph.nodes)
+        node = Node(operator(op).of(attrs), f"{op}{at}", inputs, f"t{at}", consts or {})
+        shapes = [self.shape(i) for i in inputs]
+        if any(node.attrs.faults(shapes, node.given)):
+            return None
+        shape = output_shape(node, shapes)
         words = self.blocks(shape[0]) * shape[1] * shape[2]
         cost = cycles + words
-        if min(shape) < 1 or cost > self.left or 2 * words > self.arch.scratchpad_words:
+        if cost > self.left or words > self.arch.scratchpad_words:
             return None
         self.left -= cost
         first = self.graph.tensors[inputs[0]]
-        quant = (first.scale, first.zero_point) if op in ("concat", "slice", "upsample") else (
-            self.draw.pick((QUANT[0],) * 7 + QUANT[1:]))
+        quant = (self.draw.pick((QUANT[0],) * 7 + QUANT[1:]) if node.attrs.staged
+                 else (first.scale, first.zero_point))
         self.graph.tensors[node.output] = Tensor(node.output, shape, *quant)
         self.graph.nodes.append(node)
         return node.output
 
-    # ------------------------------------------------------------------ output stages
-
-    def stage(self, low: Array, high: Array, spread: Array, *, uniform: bool = False
-              ) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Attributes and constants of an output stage.
-
-        ``low``, ``high``: what the accumulators can reach; ``spread``: what they mostly do. Where
-        a parameter is drawn at its ends it is so for half of the channels only, so that the
-        others go on to carry something.
-        """
-        d, n, random = self.draw, len(low), self.draw.random()
-        limit = 1 << (self.arch.acc_bits - 1)
-        top = (1 << self.arch.mult_bits) - 1
-
-        def half(extreme: Any, plain: Array) -> Array:
-            return np.where(random.random(n) < 0.5, extreme, plain)
-
-        mult = random.integers(1 << 16, top + 1, n)
-        kind = d.pick(("plain", "plain", "power", "zero", "one", "top"))
-        if kind == "power":
-            mult[:] = 1 << 16
-        elif kind != "plain":
-            mult = half({"zero": 0, "one": 1, "top": top}[kind], mult)
-        fit = np.log2(np.maximum(spread, 1) * np.maximum(mult, 1) / d.pick((50, 100, 20, 2)))
-        shift = np.clip(np.rint(fit), 0, self.arch.SHIFT_MAX).astype(int)
-        kind = d.pick(("fit", "fit", "fit", "fit", "none", "most"))
-        if kind != "fit":
-            shift = half(0 if kind == "none" else self.arch.SHIFT_MAX, shift)
-        kind = d.pick(("equal", "equal", "leaky", "zero", "any", "top"))
-        neg = {"equal": mult, "leaky": mult // 8, "zero": np.zeros(n, int), "top": np.full(n, top),
-               "any": random.integers(0, top + 1, n)}[kind]
-        kind = d.pick(("small", "zero", "limit"))
-        bias = np.zeros(n, int)
-        if kind == "small":
-            room = np.minimum(limit - 1 - high, limit + low)
-            reach = np.minimum(room, np.rint(spread) + 1).astype(int)
-            bias = random.integers(-reach, reach + 1)
-        elif kind == "limit":
-            bias = np.where(random.random(n) < 0.5, np.minimum(limit - 1 - high, limit - 1),
-                            np.maximum(-limit - low, -limit))
-        consts = {"bias": bias.astype(np.int32), "mult": mult.astype(np.uint32),
-                  "mult_neg": neg.astype(np.uint32), "shift": shift.astype(np.uint8)}
-        if uniform:
-            for value in consts.values():
-                value[:] = value[0]
-            consts["bias"][:] = np.clip(bias[0], -limit - low.min(), limit - 1 - high.max())
-        kind = d.pick(("plain", "plain", "plain", "any", "constant"))
-        if d.chance(20):
-            consts["table"] = random.integers(-128, 128, 256).astype(np.int8)
-        return self.clamp(kind), consts
-
-    def clamp(self, kind: str) -> dict[str, Any]:
-        d = self.draw
-        zp = d.pick((0, 3, -128, 127)) if d.chance(70) else d.number(-128, 127)
-        lo, hi = -128, 127
-        if kind == "any":
-            lo = d.pick((zp, -127, d.number(-128, 100)))
-            hi = d.number(lo, 127)
-        elif kind == "constant" and d.chance(30):
-            lo = hi = d.number(-128, 127)
-        return {"zp": zp, "lo": lo, "hi": hi}
-
     # ------------------------------------------------------------------ operators
-
-    def weight(self, *shape: int) -> Array:
-        """Int8 weights whose sums stay within the accumulator."""
-        random = self.draw.random()
-        kind = self.draw.pick(("any", "any", "any", "ends", "positive", "few", "zero", "small"))
-        w = random.integers(-127, 128, shape)
-        if kind in ("ends", "positive"):
-            w = random.choice([-127, 127], shape) if kind == "ends" else np.full(shape, 127)
-        elif kind == "few":
-            w = w * (random.random(shape) < 0.2)
-        elif kind == "zero":
-            w = w * (random.random((shape[0], *(1,) * (len(shape) - 1))) < 0.7)
-        elif kind == "small":
-            w = random.integers(-2, 3, shape)
-        total = np.abs(w).reshape(len(w), -1).sum(1)
-        room = ((1 << (self.arch.acc_bits - 1)) - 1) // 128
-        share = np.minimum(1, room / np.maximum(total, 1)).reshape(-1, *(1,) * (len(shape) - 1))
-        return np.trunc(w * share).astype(np.int8)
 
     def convolution(self, x: str, weight: Array, axes: tuple[Axis, Axis], groups: int, *,
                     pool: bool = False) -> str | None:
@@ -194,6 +127,28 @@ class GraphMaker:
         c = self.shape(x)[0]
         weight = self.weight(out or self.draw.channels(self.arch), c, 1, 1)
         return self.convolution(x, weight, (_all(1), _all(1)), 1)
+
+    def heavy(self, x: str) -> str | None:
+        """Two layers, the second of more weights than their memory holds; together their tensors
+        are often more than the scratchpad does."""
+        c, h, w = self.shape(x)
+        thin = Axis(1, math.ceil(math.sqrt(h * w / 160)), 1, (0, 0))
+        self.left = max(self.left, 2 * HEAVY)
+        inner = self.draw.number(4, 14)
+        made = self.convolution(x, self.weight(inner * self.arch.lanes, c, 1, 1), (thin, thin), 1)
+        if made is None:
+            return None
+        axis = self.draw.pick((_all(1), _all(1), Axis(3, 1, 1, (1, 1)), Axis(3, 2, 1, (1, 0))))
+        pixels = max(1, axis.size(thin.size(h)) * axis.size(thin.size(w)))
+        block = axis.kernel ** 2 * inner * self.arch.word_steps
+        least = self.arch.weight_words // (block + self.arch.weight_param_words) + 1
+        most = min(40, self.arch.scratchpad_words // pixels, HEAVY // (block * pixels))
+        if least > most:
+            return made
+        out = self.draw.number((least + most) // 2, most) * self.arch.lanes
+        weight = self.weight(out - self.draw.number(0, 3), self.shape(made)[0], axis.kernel,
+                             axis.kernel)
+        return self.convolution(made, weight, (axis, axis), 1)
 
     def grouped(self, x: str) -> str | None:
         """Also depthwise with more than one output per channel."""
@@ -248,7 +203,7 @@ class GraphMaker:
                         pixels * y.kernel * z.kernel * self.blocks(c))
 
     def eltwise(self, *xs: str) -> str | None:
-        c, h, w = self.shape(xs[0])
+        c, h, w = (max(sides) for sides in zip(*map(self.shape, xs)))
         random, uniform = self.draw.random(), not self.draw.chance(40)
         kind = self.draw.pick(("large", "any", "ends", "small"))
         most = 65535
@@ -280,6 +235,37 @@ class GraphMaker:
             other = made
         return self.eltwise(*((x, other) if self.draw.chance(50) else (other, x)))
 
+    def smaller(self, x: str) -> str | None:
+        """A tensor that x can meet: of its shape, or with one channel, row or column for all."""
+        c, h, w = self.shape(x)
+        kind = self.draw.pick(("any", "any", "gate", "mask", "rows", "columns"))
+        if kind == "mask":
+            return self.pointwise(x, 1)
+        if kind != "any" and max(h, w) <= 31:
+            axes = (_all(1 if kind == "rows" else h), _all(1 if kind == "columns" else w))
+            weight = self.weight(c, 1, axes[0].kernel, axes[1].kernel)
+            return self.convolution(x, weight, axes, c)
+        fits = [t for t in self.graph.tensors
+                if all(m in (1, n) for m, n in zip(self.shape(t), (c, h, w)))]
+        return self.draw.pick(fits[::-1])
+
+    def sum_or_product(self, x: str) -> str | None:
+        """Of two, in either order, of which the other may be smaller."""
+        other = self.smaller(x)
+        if other is None:
+            return None
+        pair = (x, other) if self.draw.chance(50) else (other, x)
+        return self.eltwise(*pair) if self.draw.chance(30) else self.product(*pair)
+
+    def product(self, a: str, b: str) -> str | None:
+        c, h, w = (max(sides) for sides in zip(self.shape(a), self.shape(b)))
+        zeros = [self.draw.pick((0, 3, -128, 127, self.draw.number(-128, 127))) for _ in "ab"]
+        low, high = operator("product").of({"zeros": zeros}).sums()
+        attrs, consts = self.stage(np.full(c, low), np.full(c, high), np.full(c, 74.0 * 74),
+                                   uniform=not self.draw.chance(40))
+        return self.add("product", [a, b], {"zeros": zeros, **attrs}, consts,
+                        2 * h * w * self.blocks(c))
+
     def concat(self, x: str) -> str | None:
         t = self.graph.tensors[x]
         names = [x]
@@ -309,11 +295,93 @@ class GraphMaker:
         return self.add("upsample", [x], {"fy": fy, "fx": fx}, None,
                         fy * fx * h * w * self.blocks(c))
 
+    def gather(self, x: str) -> str | None:
+        """A shuffle, some channels in any order, some of them again, or with others between."""
+        c, h, w = self.shape(x)
+        kind, random = self.draw.pick(("shuffle", "some", "again", "filled")), self.draw.random()
+        if kind == "shuffle":
+            groups = self.draw.pick([g for g in range(1, c + 1) if c % g == 0])
+            index = np.arange(c).reshape(groups, -1).T.reshape(-1)
+        elif kind == "some":
+            index = random.permutation(c)[:self.draw.number(1, c)]
+        else:
+            least = -1 if kind == "filled" else 0
+            index = random.integers(least, c, self.draw.number(1, c + 9))
+        cost = self.blocks(len(index)) * self.blocks(c) * h * w
+        return self.add("gather", [x], {"index": index.tolist(), "fill": self.fill()}, None, cost)
+
+    def fill(self) -> int:
+        return self.draw.pick((0, 3, -128, 127))
+
+    def pick(self, x: str) -> str | None:
+        """Of one tensor, or of several side by side and below each other."""
+        t, d = self.graph.tensors[x], self.draw
+        alike = [v.name for v in self.graph.tensors.values() if v.shape == t.shape
+                 and (v.scale, v.zero_point) == (t.scale, t.zero_point)]
+        down, across = d.pick((1, 1, 2)), d.pick((1, 1, 2, 3))
+        inputs = [x, *(d.pick(alike[::-1]) for _ in range(down * across - 1))]
+        c, h, w = t.shape
+        swap = d.chance(25)
+        sides = (w, h) if swap else (h, w)
+        rows, columns = self.places(down, sides[0]), self.places(across, sides[1])
+        pieces = min(len(rows), 6) * min(len(columns), 6)
+        cost = self.blocks(c) * (len(rows) * len(columns) + 8 * pieces)
+        if 4 * len(inputs) * self.blocks(c) * h * w > self.arch.scratchpad_words:
+            return None
+        attrs = {"across": across, "rows": rows, "columns": columns, "fill": self.fill()}
+        return self.add("pick", inputs, {**attrs, **({"swap": True} if swap else {})}, None, cost)
+
+    def places(self, parts: int, size: int) -> list[int]:
+        """Rows, or columns, of ``parts`` pictures of ``size`` behind each other."""
+        d, n = self.draw, parts * size
+        kind = d.pick(("steps", "steps", "back", "woven", "padded", "edges", "again", "any"))
+        if kind in ("steps", "back"):
+            found = np.arange(d.number(0, n - 1), n, d.number(1, 3))
+            found = found[::-1] if kind == "back" else found
+        elif kind == "woven":
+            found = np.arange(n).reshape(parts, size).T.reshape(-1)
+        elif kind == "padded":
+            found = np.pad(np.arange(n), (d.number(0, 3), d.number(0, 3)), constant_values=-1)
+        elif kind == "edges":
+            found = np.pad(np.arange(n), (d.number(0, 3), d.number(0, 3)), mode="edge")
+        elif kind == "again":
+            found = np.arange(n).repeat(d.number(1, 3))
+        else:
+            found = d.random().integers(-1, n, d.number(1, min(n, 9)))
+        return [int(v) for v in found]
+
+    def plain(self, kind: type[Operator], x: str) -> str | None:
+        """An operator by what it says of itself: inputs of one shape, small attributes."""
+        d, t = self.draw, self.graph.tensors[x]
+        alike = [v.name for v in self.graph.tensors.values() if v.shape == t.shape and (
+            kind.staged or (v.scale, v.zero_point) == (t.scale, t.zero_point))]
+        least, most = kind.arity
+        inputs = [x, *(d.pick(alike[::-1]) for _ in range(d.number(least, min(most, 3)) - 1))]
+        attrs: dict[str, Any] = {
+            name: d.chance(50) if a.kind == "flag" else [
+                d.number(lo, min(lo + 3, hi)) for lo, hi in a.ranges]
+            for name, a in kind.attributes().items()}
+        attrs = {k: v[0] if kind.attributes()[k].kind == "number" else v for k, v in attrs.items()}
+        consts: dict[str, Array] = {}
+        if kind.staged:
+            c = self.shape(x)[0]
+            stage, consts = self.stage(np.full(c, -128), np.full(c, 127), np.full(c, 74.0),
+                                       uniform=d.chance(50))
+            attrs.update(stage)
+        return self.add(kind.op, inputs, attrs, consts, math.prod(t.shape))
+
     @property
     def operators(self) -> tuple[Callable[[str], str | None], ...]:
-        return (self.pointwise, self.eltwise, self.dense, self.dense, self.depthwise,
+        """What is drawn: by a method, and what has none as it describes itself."""
+        return (self.pointwise, self.eltwise, self.dense, self.dense, self.heavy, self.heavy,
+                self.depthwise,
                 self.depthwise, self.maxpool, self.average, self.add_two, self.add_two,
-                self.grouped, self.concat, self.slice, self.upsample, self.linear)
+                self.sum_or_product, self.sum_or_product,
+                self.grouped, self.concat, self.slice, self.upsample, self.linear, self.gather,
+                self.pick,
+                *(partial(draw, self) for draw in SPATIAL.values()),
+                *(partial(self.plain, kind) for op, kind in OPERATORS.items()
+                  if op not in WITH_METHOD))
 
 
 def _all(size: int) -> Axis:
@@ -322,7 +390,7 @@ def _all(size: int) -> Axis:
 
 
 def random_graph(draw: Draw, arch: Arch) -> Graph:
-    """A legal graph for ``arch`` (:func:`falconet.compiler.verify.verify`)."""
+    """A legal graph for ``arch`` (:func:`falconet.compiler.passes.verify.verify`)."""
     maker = GraphMaker(draw, arch, large=draw.chance(30))
     for i in range(1 + draw.chance(20)):
         maker.input(("x", "other")[i])

@@ -173,7 +173,10 @@ class OnnxMaker:
         if not self.afford(v.shape):
             return
         others = [o for o in self.values if o.shape == v.shape and o.name not in self.moved]
-        kind = d.pick(("Add", "Sub", "Mul", "constant"))
+        kind = d.pick(("Add", "Sub", "Mul", "constant", "smaller"))
+        if kind == "smaller":
+            self.repeat(v)
+            return
         if kind in ("Mul", "constant"):
             spread = d.pick(((), (v.shape[0], 1, 1)))
             constant = n.random.uniform(0.2, 1.5, spread).astype(np.float32)
@@ -185,6 +188,31 @@ class OnnxMaker:
             self.read.add(other.name)
             x = n.op(kind, v.name, other.name)
         self.finish(v, x, v.shape)
+
+    def repeat(self, v: Value) -> None:
+        """Of two tensors, of which one may have one channel, row or column for all; their product
+        most often."""
+        d, n, (c, h, w) = self.draw, self.net, v.shape
+        if v.name in self.moved:
+            return
+        kind = d.pick(("gate", "mask", "any"))
+        if kind == "gate" and max(h, w) <= 31:
+            self.store(n.op("GlobalAveragePool", v.name), (c, 1, 1), v.scale / 2)
+        elif kind == "mask":
+            self.store(n.conv(v.name, 1, c, k=1), (1, h, w), self.next_scale(v.scale))
+        others = [o for o in self.values[1:] or self.values if o.name not in self.moved
+                  and all(m in (1, s) for m, s in zip(o.shape, v.shape))]
+        if not others:
+            return
+        other = others[-1] if kind != "any" else d.pick(others)
+        if other.name == v.name:  # a function of one tensor
+            return
+        self.read |= {v.name, other.name}
+        names = (v.name, other.name) if d.chance(50) else (other.name, v.name)
+        op = d.pick(("Mul", "Mul", "Add", "Sub"))
+        scale = v.scale * other.scale * 60 if op == "Mul" else v.scale
+        x = n.op(op, *names)
+        self.store(self.activate(x, v.shape), v.shape, self.next_scale(scale))
 
     def move(self, v: Value) -> None:
         d, n = self.draw, self.net
@@ -227,6 +255,43 @@ class OnnxMaker:
         elif kind == "Identity":
             self.finish_move(v, n.op(kind, v.name), v.shape)
 
+    def reorder(self, v: Value) -> None:
+        """Channels, rows and columns in another order, in the ways that exporters write it."""
+        d, n = self.draw, self.net
+        c, h, w = v.shape
+        even, fours = h % 2 == w % 2 == 0, c % 4 == 0
+        kind = d.pick((*["SpaceToDepth"] * 3 * even, *["DepthToSpace"] * 2 * fours, "Gather",
+                       "Slice", "Transpose", "shuffle", "Tile", "Pad"))
+        mode, g = d.pick(("DCR", "CRD")), d.pick([g for g in (1, 2, 3, 4) if c % g == 0])
+        shapes = {"Gather": (c, h, w), "Slice": (c, (h + 1) // 2, (w + 1) // 2),
+                  "Transpose": (c, w, h), "shuffle": (c, h, w), "Tile": (c, 2 * h, w),
+                  "DepthToSpace": (c // 4, 2 * h, 2 * w), "SpaceToDepth": (4 * c, h // 2, w // 2),
+                  "Pad": (c + 3, h + 1, w)}
+        if not self.afford(shapes[kind], 2):
+            return
+        if kind == "Gather":
+            x = n.op(kind, v.name, n.random.permutation(c), axis=1)
+        elif kind == "Slice":
+            first, step = d.pick(((0, 2), (-1, -2)))
+            end = np.iinfo(np.int64).max if step > 0 else -np.iinfo(np.int64).max
+            x = n.op(kind, v.name, np.array([first] * 2), np.array([end] * 2), np.array([2, 3]),
+                     np.array([step] * 2))
+        elif kind == "Transpose":
+            x = n.op(kind, v.name, perm=[0, 1, 3, 2])
+        elif kind == "shuffle":
+            x = n.op("Reshape", v.name, np.array([1, g, c // g, h, w]))
+            x = n.op("Reshape", n.op("Transpose", x, perm=[0, 2, 1, 3, 4]),
+                     np.array([1, c, h, w]))
+        elif kind == "Tile":
+            x = n.op(kind, v.name, np.array([1, 1, 2, 1]))
+        elif kind == "Pad":
+            x = n.op(kind, v.name, np.array([0, 1, 0, 0, 0, 2, 1, 0]))
+        else:
+            more = {"mode": mode} if kind == "DepthToSpace" else {}
+            x = n.op(kind, v.name, blocksize=2, **more)
+        self.read.add(v.name)
+        self.moved.add(self.store(x, shapes[kind], v.scale, v.zero_point).name)
+
     def finish_move(self, v: Value, x: str, shape: tuple[int, int, int]) -> None:
         self.read.add(v.name)
         made = self.store(x, shape, v.scale, v.zero_point)
@@ -239,7 +304,8 @@ def random_model(draw: Draw, arch: Arch) -> tuple[onnx.ModelProto, tuple[int, in
     maker = OnnxMaker(draw, arch)
     operators: tuple[Callable[[Value], None], ...] = (
         maker.conv, maker.conv, maker.conv, maker.pool, maker.pool, maker.add, maker.add,
-        maker.move, maker.move, maker.linear)
+        maker.move, maker.move, maker.linear, maker.reorder, maker.reorder,
+        maker.reorder)
     for _ in range(draw.number(1, 8)):
         draw.pick(operators)(maker.some())
     first, *rest = maker.values

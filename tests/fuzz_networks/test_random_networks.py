@@ -15,8 +15,8 @@ from netfeatures import EXPECTED, ONNX
 from nethunt import Record, hunt
 
 from falconet.isa import Window
-from falconet_sim import iss
-from falconet_sim.machine import Machine
+from falconet_sim.iss import simulator as iss
+from falconet_sim.iss.machine import Machine
 
 COUNT, SEED = 200, 2026
 REFUSED = 0.08

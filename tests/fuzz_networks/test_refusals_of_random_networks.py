@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from netcase import Case, Ran, Refused
 from nethunt import hunt
 
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
 from falconet.isa import FalconetError
 
 COUNT = 24

@@ -29,10 +29,10 @@ from mutations import Mutant, draw, mutants  # noqa: E402
 from netlist import Module  # noqa: E402
 from proofs import broken_proof  # noqa: E402
 
-from falconet.commands.console import working  # noqa: E402
-from falconet.commands.pages import put_section, revision  # noqa: E402
 from falconet.isa import FalconetError, preset  # noqa: E402
-from falconet_sim.build import source_key  # noqa: E402
+from falconet_app.commands.console import working  # noqa: E402
+from falconet_app.commands.pages import put_section, revision  # noqa: E402
+from falconet_sim.rtl.library import source_key  # noqa: E402
 
 TINY = preset("tiny")
 WHY = HERE / "survivors.json"

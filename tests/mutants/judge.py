@@ -26,12 +26,12 @@ import pytest
 import schemata
 from sweep import LONGEST
 
-import falconet_sim.rtl
+import falconet_sim.rtl.board
 from falconet.isa import Arch, FalconetError
 from falconet.runtime.bus import Wake
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.iss import IssDevice
-from falconet_sim.machine import Step
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.machine import Step
+from falconet_sim.iss.simulator import IssDevice
 
 __all__ = ["SUITE", "Verdict", "run"]
 
@@ -170,8 +170,8 @@ def _remember_runs(device: type[GoldenDevice] | type[IssDevice]) -> None:
 
 def _use(arch: Arch, library: Path) -> None:
     """Every simulated machine of ``arch`` is of ``library`` now, and hangs soon."""
-    board = falconet_sim.rtl.SimBoard
-    usual, begin, go = falconet_sim.rtl.machine_library, board.__init__, board._run
+    board = falconet_sim.rtl.board.SimBoard
+    usual, begin, go = falconet_sim.rtl.board.machine_library, board.__init__, board._run
 
     def machine_library(of: Arch, kind: str = "") -> Path:
         return library if (of, kind) == (arch, "") else usual(of, kind)

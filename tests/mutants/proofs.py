@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import schemata
+from formal import PROOFS
+from formal.prover import prove_netlist
 from mutations import HARDWARE, Mutant, mutants
 from netlist import write
-
-from falconet_hw.formal import PROOFS
-from falconet_hw.formal.prove import prove_netlist
 
 __all__ = ["broken_proof"]
 
@@ -27,7 +26,7 @@ def broken_proof(m: Mutant) -> str:
         for twin in mutants(modules):
             if twin.identity == m.identity:
                 netlist = write(schemata.apply(modules, [(1, twin)], constant=1))
-                if not prove_netlist(netlist, f"{proof.name}_netlist_mutant", steps=proof.steps,
+                if prove_netlist(netlist, f"{proof.name}_netlist_mutant", steps=proof.steps,
                                      induction=proof.induction):
                     return proof.name
     return ""

@@ -20,9 +20,9 @@ from mutations import Mutant, Mutation
 from netlist import Assign, Cell, Module, Process, Switch, bits, read, write
 
 from falconet.isa import Arch, FalconetError
+from falconet_hw.build.verilog import find_yosys, without_zeros
 from falconet_hw.top import Falconet
-from falconet_hw.verilog import find_yosys, without_zeros
-from falconet_sim.build import build_library, cached_verilog, source_key
+from falconet_sim.rtl.library import build_library, cached_verilog, source_key
 
 __all__ = [
     "WIDTH", "apply", "choose", "edit", "library", "machine", "netlist_of", "to_verilog", "yosys",
@@ -226,7 +226,7 @@ def yosys(script: str, folder: Path, seconds: float | None = None) -> str:
 
 
 def to_verilog(modules: list[Module], path: Path) -> None:
-    """As falconet_hw.verilog writes the machine, of this netlist."""
+    """As falconet_hw.build.verilog writes the machine, of this netlist."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in.il").write_text(write(modules))

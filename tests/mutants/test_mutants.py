@@ -24,8 +24,8 @@ from programs import random_inputs, random_program
 from proofs import broken_proof
 
 from falconet.isa import FalconetError, preset
-from falconet_sim.compare import compare_rtl
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.compare.lockstep import compare_rtl
+from falconet_sim.rtl.board import RtlDevice
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")
@@ -133,10 +133,10 @@ def test_proofs_meet_mutants() -> None:
     """A fault in what a proof is about, one beside it, one that takes 2^31 cycles to show."""
     every = mutants(schemata.machine(TINY))
     by = {(m.first.component, m.first.what): m for m in every}
-    assert broken_proof(by["burst.py", "or: is now and"]).startswith("bursts_")
-    assert broken_proof(by["fetch.py", "sub: is now add"]) == ""
+    assert broken_proof(by["dma/burst.py", "or: is now and"]).startswith("bursts_")
+    assert broken_proof(by["control/fetch.py", "sub: is now add"]) == ""
     (last_bit,) = [m for m in every if m.first.what == "add: result a bit narrower"
-                   and m.first.component == "control.py" and "self.cycles.eq" in m.source]
+                   and m.first.component == "control/run.py" and "self.cycles.eq" in m.source]
     assert broken_proof(last_bit) == "counters"
 
 
@@ -163,9 +163,9 @@ def test_draws() -> None:
     assert len({m.site for m in more}) == 20
 
 
-PLANTED = {"mac.py": "mul: is now add", "output.py": "not: is now pos",
-           "burst.py": "not: is now pos", "dispatch.py": "not: is now pos",
-           "vector_loops.py": "add: is now sub"}
+PLANTED = {"mac/array.py": "mul: is now add", "engine/output.py": "not: is now pos",
+           "dma/burst.py": "not: is now pos", "control/dispatch.py": "not: is now pos",
+           "engine/loops.py": "add: is now sub"}
 
 
 @cache
@@ -194,10 +194,10 @@ def test_planted_mutants_are_killed() -> None:
 
 
 @pytest.mark.parametrize("file, only, component", [
-    ("sim/test_rtl.py", "lock_step[0]", "mac.py"),
-    ("e2e/test_illegal.py", "unknown_opcode", "mac.py"),
-    ("e2e/test_bus_faults.py", "back_to_back", "mac.py"),
-    ("e2e/test_detect_ends.py", "wrap", "burst.py"),
+    ("sim/test_rtl.py", "lock_step[0]", "mac/array.py"),
+    ("e2e/test_illegal.py", "unknown_opcode", "mac/array.py"),
+    ("e2e/test_bus_faults.py", "back_to_back", "mac/array.py"),
+    ("e2e/test_detect_ends.py", "wrap", "dma/burst.py"),
 ])
 def test_the_machines_of_all_tests_have_the_mutants(tmp_path: Path, file: str, only: str,
                                                     component: str) -> None:
