@@ -36,16 +36,16 @@ def random_params(rng: np.random.Generator, arch: Arch, spread: float) -> bytes:
 
 def mac_words(arch: Arch, weight: Array, blocks: Sequence[bytes]) -> bytes:
     """Weights [n_ob, n_ky, n_kx, n_ib, lanes in, lanes out] and the parameters of each block."""
-    n, out = arch.lanes, bytearray()
+    n, rows, out = arch.lanes, arch.rows, bytearray()
     for block, par in zip(weight, blocks):
         out += par
-        for word in block.reshape(-1, n, n):
-            data = bytearray(n * n)
+        for word in block.reshape(-1, rows, n):
+            data = bytearray(rows * n)
             for j in range(n // 2):
-                for i in range(n):
+                for i in range(rows):
                     pair = pack_pair(int(word[i, 2 * j]), int(word[i, 2 * j + 1]))
                     for k in range(2):
-                        data[(j * n + i) * 2 + k] = pair[k] & 0xFF
+                        data[(j * rows + i) * 2 + k] = pair[k] & 0xFF
             out += data
     return bytes(out)
 

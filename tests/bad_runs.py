@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 from programs import random_inputs, random_program
 
-from falconet.isa import Arch, Control, Engine, Program, Segment, Status
+from falconet.isa import Arch, Control, Engine, ErrorCode, Program, Segment, Status
 from falconet.runtime.driver import Driver
-from falconet_sim.build import machine_library
-from falconet_sim.ddr import DdrModel
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import SimBoard
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import SimBoard
+from falconet_sim.rtl.ddr import DdrModel
+from falconet_sim.rtl.library import machine_library
 
 Arrays = dict[str, np.ndarray]
 
@@ -45,12 +45,23 @@ def new_board(arch: Arch, memory_bytes: int = 1 << 20, stall_cycles: int = 20_00
                     memory_bytes=memory_bytes, stall_cycles=stall_cycles)
 
 
+def _at_rest(board: SimBoard, device: Driver, after: str) -> int:
+    """STATUS of the machine as soon as it is not BUSY, which takes at most 3000 cycles."""
+    begin = board.cycle
+    while (status := device.read("STATUS")) & Status.BUSY:
+        assert board.cycle - begin < 3000, f"the program survives {after}"
+        board._run(50)
+    return status
+
+
 def run_bad(board: SimBoard, program: Program, inputs: Arrays | None = None, *,
             registers: dict[str, int] | None = None, limit: int = 30_000) -> Ended:
     """Run for at most ``limit`` cycles, then RESET; no byte outside OUTPUT and WORK may change.
 
     The board itself watches every address (SimBoard). After RESET the machine must come to rest
-    within 3000 cycles, and touch nothing any more.
+    within 3000 cycles, and touch nothing any more; and so after an error, also one that comes in
+    the last cycles: it is waited for. BUSY says that the program was under way at the limit, and
+    without an error.
     """
     device = Driver(board, board, name="board", arch=program.arch)
     device.load(program)
@@ -70,13 +81,13 @@ def run_bad(board: SimBoard, program: Program, inputs: Arrays | None = None, *,
         if not status & Status.BUSY:
             break
         board._run(50)
-    ended = Ended(status, device.read("ERROR_CODE"), device.read("ERROR_INFO"), device._retired(),
+    code = device.read("ERROR_CODE")
+    if code != ErrorCode.NONE:
+        status = _at_rest(board, device, "an error")
+    ended = Ended(status, code, device.read("ERROR_INFO"), device._retired(),
                   board.cycle - begin, {s: device.read(f"{s.name}_BASE") for s in Segment})
     device.write("CONTROL", Control.RESET)
-    reset_at = board.cycle
-    while device.read("STATUS") & Status.BUSY:
-        assert board.cycle - reset_at < 3000, "the program survives RESET"
-        board._run(50)
+    _at_rest(board, device, "RESET")
     beats = board.beats()
     board._run(300)
     assert board.beats() == beats

@@ -16,7 +16,8 @@ sys.path.insert(0, str(HERE))
 LONGEST = [HERE / name for name in (
     # The first two make different machines, so that two workers do not wait for each other.
     "e2e/test_networks.py", "board/test_notebook.py", "e2e/test_board.py",
-    "docs/test_tutorial.py", "models/train/test_training.py", "models/train/test_commands.py",
+    "e2e/test_papers.py", "docs/test_tutorial.py", "models/train/test_training.py",
+    "models/train/test_commands.py",
     "cocotb/test_zynq.py", "cocotb/test_top.py", "models/networks/test_golden.py",
     "cocotb/test_mac_engine.py",
     "cocotb/test_load.py", "cocotb/test_axi_lite.py", "cocotb/test_vector_engine.py",

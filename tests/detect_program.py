@@ -24,36 +24,41 @@ from falconet.isa import (
 
 
 def table_rows(arch: Arch, level: dict[str, Any], columns: Sequence[Sequence[int]], points: int,
-               far: int = 0) -> bytes:
+               far: int = 0, scan: bool = False) -> bytes:
     """The detect table of a level up to its last anchor; columns as in SCAN, empty ones are 0.
 
-    The anchors' tensors begin ``far`` words before their bases.
+    The anchors' tensors begin ``far`` words before their bases. SCAN's ``mark`` is of the scores.
     """
+    lanes, box = arch.lanes, 4 * level.get("bins", 1)
     entries = np.zeros((256, 4), np.int64)
     for i, column in enumerate(columns):
         if len(column):
             entries[:, i] = column
     rows = np.zeros((len(level["anchors"]), 8), np.int64)
     for a, (row, sizes) in enumerate(zip(rows, level["anchors"])):
-        channels = 4 * a, a, 2 * points * a
+        channels = box * a, a, 2 * points * a
         row[:4] = sizes
-        row[4:7] = [c // arch.lanes * level["width"] - far for c in channels]
-        row[7] = channels[2] % arch.lanes
+        row[4:7] = [c // lanes * level["width"] - far for c in channels]
+        row[7] = channels[2] % lanes
+        if scan:
+            first = level["n_class"] * a
+            row[6] = first // lanes * level["width"]
+            row[7] = first % lanes | channels[0] % lanes << 8
     return b"".join((v & 0xFFFF).astype("<u2").tobytes() for v in (entries, rows))
 
 
 def detection_program(
     arch: Arch, detect: dict[str, Any], tensors: dict[str, Array], *,
-    waits: Sequence[Sequence[int]] | None = None, far: int = 0,
+    waits: Sequence[Sequence[int]] | None = None, far: int = 0, stripe: int = 4095,
 ) -> tuple[Program, dict[str, Array]]:
     """A program that is nothing but a detection head, and its inputs, the heads' tensors.
 
     Every device runs it, the golden model too. ``detect`` is as in the program's header, but the
     program lays out its segments on its own. Without ``waits`` each instruction waits for all that
-    precede it.
+    precede it. A SCAN is of ``stripe`` rows.
     """
     asm = Assembler(arch)
-    detect = add_detection(asm, detect, tensors, far=far)
+    detect = add_detection(asm, detect, tensors, far=far, stripe=stripe)
     program = asm.program(waits)
     names = [t["name"] for t in asm.inputs]
     program.header |= {
@@ -65,12 +70,13 @@ def detection_program(
 
 def add_detection(
     asm: Assembler, detect: dict[str, Any], tensors: dict[str, Array], *, first: int = 0,
-    between: Callable[[], None] = lambda: None, far: int = 0,
+    between: Callable[[], None] = lambda: None, far: int = 0, stripe: int = 4095,
 ) -> dict[str, Any]:
     """All that a head needs, on scratchpad words from ``first`` on; what the header says of it.
 
     ``between`` is called after each instruction of the detect engine, and may add others. The bases
-    of boxes, objectness and landmarks lie ``far`` words (modulo 2**16) behind the tensors.
+    of boxes, objectness and landmarks lie ``far`` words (modulo 2**16) behind the tensors. Levels
+    are scanned in stripes of ``stripe`` rows, the last one first.
     """
     arch, per = asm.arch, asm.arch.row_words
     levels = [dict(level) for level in detect["levels"]]
@@ -103,22 +109,31 @@ def add_detection(
     for i, level in enumerate(levels):
         scores, boxes = load(level["scores"]), load(level["boxes"])
         objects = load(level["objectness"]) if level["objectness"] else {"base": 0, "y_step": 0}
-        columns = [level[k] for k in ("score", "objectness_table", "centre", "size")]
-        asm.constant(table_rows(arch, level, columns, points, far), Dst.DETECT)
+        score = "softmax" if level.get("softmax") else "score"
+        columns = [level[k] for k in (score, "objectness_table", "centre", "size")]
+        asm.constant(table_rows(arch, level, columns, points, far, True), Dst.DETECT)
         level["options"] = reserve(arch.ROW_BYTES)
         asm.add(Load(segment=Segment.INPUT, offset=level["options"], dst=Dst.DETECT,
                      base=arch.TABLE_OPTIONS * per, run=per))
         n_channels = level["n_class"] * len(level["anchors"])
-        asm.add(Scan(
+        whole = Scan(
             **{f"score_{k}": v for k, v in scores.items()},
             box_base=boxes["base"] + far & 0xFFFF, box_y_step=boxes["y_step"],
+            box_b_step=boxes["b_step"], bins=level.get("bins", 0),
+            softmax=int(bool(level.get("softmax"))), background=level.get("background", 0),
             obj_base=objects["base"] + far & 0xFFFF, obj_y_step=objects["y_step"],
-            n_y=level["height"], n_x=level["width"], n_b=-(-n_channels // arch.lanes),
-            n_channels=n_channels, n_class=level["n_class"], first=int(i == 0),
+            n_x=level["width"], n_b=-(-n_channels // arch.lanes),
+            n_channels=n_channels, n_class=level["n_class"],
             objectness=int(bool(level["objectness"])), form=level["form"],
             **cells(i, "centre_shift"), size_shift=level["size_shift"],
             **dict(zip(("x_lo", "x_hi", "y_lo", "y_hi"), level["clip"])),
-        ))
+        )
+        starts = range(0, level["height"], stripe)[::-1]
+        for y in starts:
+            bases = {f"{k}_base": getattr(whole, f"{k}_base") + y * getattr(whole, f"{k}_y_step")
+                     & 0xFFFF for k in ("score", "box", "obj")}
+            asm.add(whole.replace(**bases, y0=y, n_y=min(stripe, level["height"] - y),
+                                  first=int(i == 0 and y == starts[0])))
         between()
     if detect["mode"] == "soft_gaussian":
         detect["weights"] = reserve(2048)

@@ -13,6 +13,10 @@ BOXES: dict[str, dict[str, Any]] = {
     "ssd": {"kind": "ssd", "variances": [0.1, 0.2]},
     "grid": {"kind": "grid"},
     "yolo": {"kind": "yolo"},
+    "yolov3": {"kind": "yolov3", "scale": 1.05},
+    "blaze": {"kind": "linear", "variances": [0.3, 0.4]},
+    "dfl": {"kind": "dfl", "bins": 16},
+    "gfl": {"kind": "dfl", "bins": 9},
     "linear": {"kind": "distance"},
     "relu": {"kind": "distance", "function": "relu"},
     "exp": {"kind": "distance", "function": "exp"},
@@ -30,7 +34,9 @@ def detector(seed: int = 0, *, size: tuple[int, int] = (32, 48), levels: int = 2
     x, outputs, described = b.conv("x", 12, 3, 2), [], []
     for i in range(levels):
         x = b.conv(b.depthwise(x), 20, 3, 2)
-        parts = {"class": anchors * classes, "box": 4 * anchors}
+        more = post.get("score") == "softmax" and post.get("background", 0) != "zero"
+        parts = {"class": anchors * (classes + more),
+                 "box": 4 * anchors * BOXES[box].get("bins", 1)}
         if objectness:
             parts["objectness"] = anchors
         if points:
@@ -39,7 +45,7 @@ def detector(seed: int = 0, *, size: tuple[int, int] = (32, 48), levels: int = 2
         outputs += level.values()
         sides = b.random.integers(8, 60, (anchors, 2)).tolist()
         described.append({"stride": 4 << i, **level, **({"anchors": sides} if box in (
-            "ssd", "yolo") or anchors > 1 else {})})
+            "ssd", "yolo", "yolov3", "blaze") or anchors > 1 else {})})
     for name in outputs:  # logits and offsets of a sane size, whatever the weights
         b.graph.tensors[name] = networks.Tensor(name, b.shape(name), 0.02,
                                                 b.graph.tensors[name].zero_point)

@@ -11,9 +11,9 @@ from same import same_detections
 from falconet.isa import Arch, Program
 from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice
 
 
 @cache

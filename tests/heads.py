@@ -1,4 +1,4 @@
-"""Random detection heads: a ``detect`` header (falconet.isa.container) and its tensors."""
+"""Random detection heads: a ``detect`` header (falconet.isa.program.forms) and its tensors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.isa import Arch
+from falconet.isa.program.forms import Detect
+from falconet.isa.schema import read
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
 
 def sigmoid(r: Floats) -> Floats:
-    return 1 / (1 + np.exp(-r))
+    return 0.5 * (1 + np.tanh(r / 2))  # which no r overflows, as exp would
 
 
 # What a box channel's real value means (falconet_models.metadata): centre, size.
@@ -46,11 +48,18 @@ def probability(quant: list[float]) -> list[int]:
     return np.minimum(np.rint(65536 * sigmoid(real(quant))), 65535).astype(int).tolist()
 
 
+def exponentials(scale: float) -> list[int]:
+    """65,535 times exp(-255 * scale) to exp(0)."""
+    return [round(65535 * float(np.exp(-k * scale))) for k in range(255, -1, -1)]
+
+
 def random_level(
     rng: np.random.Generator, number: int, size: tuple[int, int], kind: str, *, classes: int,
     anchors: int, points: int, objectness: bool, form: int, grid: int, clip: list[int], wild: bool,
+    bins: int = 0, softmax: bool = False,
 ) -> dict[str, Any]:
-    """A level of stride ``8 * 2**number`` pixels; ``wild`` boxes reach every saturation."""
+    """A level of stride ``8 * 2**number`` pixels; ``wild`` boxes reach every saturation, and
+    exponentials are those of wide scales."""
     stride = 8 << number
     quant = {name: [float(rng.uniform(0.03, 0.09)), int(rng.integers(-30, 31))]
              for name in ("scores", "objectness", "landmarks")}
@@ -63,7 +72,15 @@ def random_level(
     if kind in ("grid", "linear", "exp"):
         sizes[:] = 16 * stride
     corner = int(rng.choice([0, 8 * stride]))
-    return {
+    more: dict[str, Any] = {}
+    if bins:
+        wide = rng.choice([0.003, 0.06, 2.0]) if wild else rng.uniform(0.03, 0.2)
+        quant["boxes"][0] = float(wide)
+        length, size_shift = exponentials(quant["boxes"][0]), 11
+        more["bins"] = bins
+    if softmax:
+        more |= {"softmax": exponentials(quant["scores"][0]), "background": quant["scores"][1]}
+    return more | {
         "kind": kind, "quant": quant,  # for float decoders; no part of a program
         "scores": f"scores{number}", "boxes": f"boxes{number}",
         "objectness": f"objectness{number}" if objectness else "",
@@ -94,7 +111,8 @@ def random_tensors(rng: np.random.Generator, level: dict[str, Any], points: int,
     if least < 128:
         hit = rng.random(scores.shape) < hits
         scores[hit] = rng.integers(least, 128, scores.shape)[hit]
-    tensors = {level["scores"]: scores.astype(np.int8), level["boxes"]: full(4 * anchors)}
+    tensors = {level["scores"]: scores.astype(np.int8), level["boxes"]: full(
+        4 * anchors * level.get("bins", 1))}
     if level["objectness"]:
         tensors[level["objectness"]] = full(anchors)
     if points:
@@ -102,11 +120,16 @@ def random_tensors(rng: np.random.Generator, level: dict[str, Any], points: int,
     return tensors
 
 
+def head_of(detect: dict[str, Any]) -> Detect:
+    """What a program with this header says of its head."""
+    return read(Detect, detect, "detect")
+
+
 def random_head(
     rng: np.random.Generator, arch: Arch, *, levels: int = 2, classes: int = 3, anchors: int = 2,
     points: int = 0, objectness: bool = False, form: int = 0, grid: int = 0,
     mode: str = "greedy", hits: float = 0.05, size: tuple[int, int] | None = None,
-    wild: bool = False,
+    wild: bool = False, bins: int = 0, softmax: bool = False,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.int8]]]:
     """``(detect, tensors)``: a header and its heads, int8 [C, H, W].
 
@@ -118,6 +141,8 @@ def random_head(
         Height and width of the input in pixels; None: 24 to 63 each.
     wild:
         Sizes and offsets so great that every saturation is met.
+    bins, softmax:
+        Distances of so many bins a side (form 1); scores that are a softmax.
 
     ``options`` and ``weights`` lie one after the other in segment INPUT from 0, ``output`` is 0:
     change them as the program needs.
@@ -138,7 +163,8 @@ def random_head(
         "levels": [
             random_level(
                 rng, i, (height, width), kind, classes=classes, anchors=anchors, points=points,
-                objectness=objectness, form=form, grid=grid, clip=clip, wild=wild)
+                objectness=objectness, form=form, grid=grid, clip=clip, wild=wild, bins=bins,
+                softmax=softmax)
             for i in range(levels)
         ],
     }

@@ -1,6 +1,6 @@
 """Programs of somebody who means harm: well sealed files, whatever is inside.
 
-They pass every check of a program file (falconet.isa.container), because nobody checks the
+They pass every check of a program file (falconet.isa.program.container), because nobody checks the
 instructions there: that is the machine's part.
 """
 

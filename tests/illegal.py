@@ -31,7 +31,7 @@ from falconet.isa import (
     Store,
     instruction_classes,
 )
-from falconet.isa.container import FORMAT_VERSION
+from falconet.isa.program.container import FORMAT_VERSION
 from falconet.runtime.driver import segment_sizes
 
 SIZE = Arch.INSTRUCTION_BYTES

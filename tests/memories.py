@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from falconet_sim.ddr import DdrModel
+from falconet_sim.rtl.ddr import DdrModel
 
 __all__ = ["MEMORIES"]
 

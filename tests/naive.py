@@ -22,7 +22,7 @@ class Naive:
                                                for k in ("input", "output", "work"))]
         self.mem = {
             Dst.SCRATCHPAD: [[0] * self.n for _ in range(a.scratchpad_words)],
-            Dst.WEIGHTS: [[0] * self.n for _ in range(a.weight_words * self.n)],
+            Dst.WEIGHTS: [[0] * self.n for _ in range(a.weight_words * a.rows)],
             Dst.VECTOR: [[0] * self.n for _ in range(a.vector_words * a.taps)],
             Dst.MAC_TABLE: [[0] * self.n for _ in range(256 // self.n)],
             Dst.VEC_TABLE: [[0] * self.n for _ in range(256 // self.n)],
@@ -69,19 +69,21 @@ class Naive:
 
     def mac_weight(self, word: list[int], lane_in: int, lane_out: int) -> int:
         j, k = divmod(lane_out, 2)
-        at = (j * self.n + lane_in) * 2
+        at = (j * self.arch.rows + lane_in) * 2
         return unpack_pair(word[at], word[at + 1])[k]
 
     def do_MAC(self, i) -> None:
         n, a = self.n, self.arch
-        p_words, results = a.weight_param_words, []
+        rows, parts = a.rows, n // a.rows
+        p_words, results = 16 // rows, []
         for ob in range(i.n_ob):
-            start = i.w_base + ob * (p_words + i.n_ky * i.n_kx * i.n_ib)
-            par = [b for k in range(p_words) for b in self.word(Dst.WEIGHTS, start + k, n)]
-            words = [self.word(Dst.WEIGHTS, start + p_words + k, n)
-                     for k in range(i.n_ky * i.n_kx * i.n_ib)]
-            flat = [[[self.mac_weight(w, ci, co) for ci in range(n)] for co in range(n)]
-                    for w in words]
+            start = i.w_base + ob * (p_words + i.n_ky * i.n_kx * i.n_ib * parts)
+            par = [b for k in range(p_words) for b in self.word(Dst.WEIGHTS, start + k, rows)]
+            words = [self.word(Dst.WEIGHTS, start + p_words + k, rows)
+                     for k in range(i.n_ky * i.n_kx * i.n_ib * parts)]
+            of_words = [words[k : k + parts] for k in range(0, len(words), parts)]
+            flat = [[[self.mac_weight(w, ci, co) for w in ws for ci in range(rows)]
+                     for co in range(n)] for ws in of_words]
             for y in range(i.n_y):
                 for x in range(i.n_x):
                     acc, k = [0] * n, 0
@@ -142,18 +144,21 @@ class Naive:
         self.put(results)
 
     def do_ELTW(self, i) -> None:
-        taps, results = self.arch.taps, []
+        results = []
         for b in range(i.n_b):
             par, word = self.vector_block(i, b)
             for y in range(i.n_y):
                 for x in range(i.n_x):
-                    acc = [0] * self.n
+                    acc, first = [0] * self.n, None
                     for s in range(i.n_src):
                         v = self.mem[Dst.SCRATCHPAD][self.view(i, "ab"[s], b, y, x)]
                         w = word(s)
                         for lane in range(self.n):
-                            c = sum(self.tap(w, taps - 1 - d, lane) << 7 * d for d in range(3))
-                            acc[lane] += v[lane] * c
+                            t0, t1, t2, t3 = (self.tap(w, t, lane) for t in range(4))
+                            if i.product and first is not None:
+                                t0, t1 = int(first[lane]), 0
+                            acc[lane] += v[lane] * (t3 + 128 * t2 + 16384 * t1 + t0)
+                        first = v
                     results.append((self.view(i, "out", b, y, x),
                                     self.finish(i, acc, par, Dst.VEC_TABLE)))
         self.put(results)

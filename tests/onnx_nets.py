@@ -10,11 +10,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from falconet.compiler.onnx_import import import_onnx
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.compiler.importer.onnx.layerwise import LayerDifference, compare
 from falconet.compiler.passes import optimise
-from falconet.compiler.reference import LayerDifference, compare
 from falconet.isa import preset
-from falconet_sim.golden import run_graph, run_node
+from falconet_sim.golden.device import run_graph, run_node
 
 Array = NDArray[Any]
 ARCH = preset("pynq-z2")
@@ -107,8 +107,10 @@ class Net:
         infos = [helper.make_tensor_value_info(o, t, None) for o, t in
                  zip(outputs, types or (TensorProto.FLOAT,) * len(outputs))]
         graph = helper.make_graph(self.nodes, "net", self.inputs, infos, self.initialisers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
-                                  ir_version=9)
+        domains = {n.domain for n in self.nodes if n.domain}
+        model = helper.make_model(graph, opset_imports=[
+            helper.make_opsetid("", self.opset), *(helper.make_opsetid(d, 1) for d in domains)],
+            ir_version=9)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 

@@ -23,7 +23,7 @@ from falconet.isa import (
     Suppression,
     Window,
 )
-from falconet_sim.hazards import required_waits
+from falconet_sim.compare.hazards import required_waits
 
 __all__ = [
     "Assembler", "add_elementwise", "add_transfers", "add_window", "detection_program",
@@ -39,12 +39,13 @@ def random_inputs(program: Program, seed: int = 0) -> dict[str, NDArray[np.int8]
             for t in program.header["inputs"]}
 
 
-def random_mac(rng: np.random.Generator, n: int, n_p: int, depth: int, **fixed: int
+def random_mac(rng: np.random.Generator, arch: Arch, n: int, **fixed: int
                ) -> tuple[Mac, tuple[int, ...]]:
     """A MAC that reads and writes anywhere below ``n`` words from its bases; weight shape."""
     shape = {"n_ob": 3, "n_y": 3, "n_x": 6, "n_ky": 3, "n_kx": 3, "n_ib": 3}
     v = {k: int(rng.integers(1, hi + 1)) for k, hi in shape.items()}
-    while v["n_ob"] * (n_p + v["n_ky"] * v["n_kx"] * v["n_ib"]) > depth:
+    n_p, depth = arch.weight_param_words, arch.weight_words
+    while v["n_ob"] * (n_p + v["n_ky"] * v["n_kx"] * v["n_ib"] * arch.word_steps) > depth:
         v["n_ky"] = v["n_kx"] = 1
     ins = Mac(**v, **random_window(rng, n), **random_out(rng, "out", n), **random_stage(rng),
               w_base=int(rng.integers(depth)), **fixed)
@@ -101,12 +102,14 @@ def mixed_program(
     """As :func:`random_program`, with a random detection head in between; and its inputs.
 
     All five engines may be busy at once; which computations there are is drawn, so one seed may
-    lack a kind (MARK comes with every second). The head's scratchpad words lie behind the regions.
+    lack a kind (MARK comes with every second). Levels come in stripes of rows. The head's
+    scratchpad words lie behind the regions.
     """
     rng = np.random.default_rng(seed)
     mode = list(Suppression)[seed % len(Suppression)].name.lower()
     detect, tensors = random_head(rng, arch, levels=1 + seed % 3, points=5 * (seed % 2), mode=mode,
-                                  objectness=bool(seed & 2), size=(24, 40))
+                                  objectness=bool(seed & 2), size=(24, 40), form=seed // 2 % 2,
+                                  bins=(0, 0, 16, 5)[seed % 4], softmax=seed % 3 == 1)
     regions = _Regions(Assembler(arch), rng, 128)
     for _ in range(4):
         regions.step()
@@ -115,7 +118,8 @@ def mixed_program(
         for _ in range(int(rng.integers(1, 5))):
             regions.step()
 
-    detect = add_detection(regions.asm, detect, tensors, first=3 * 128, between=some)
+    detect = add_detection(regions.asm, detect, tensors, first=3 * 128, between=some,
+                           stripe=1 + seed % 4)
     regions.end()
     program = regions.asm.program(waits)
     program.header["detect"] = detect
@@ -144,11 +148,11 @@ class _Regions:
         base = {"in_base": source, "out_base": target}
         kind = rng.integers(6)
         if kind <= 1:
-            ins, shape = random_mac(rng, n, arch.weight_param_words, arch.weight_words, **base)
+            ins, shape = random_mac(rng, arch, n, **base)
             w = rng.integers(-127, 128, (*shape, lanes, lanes))
             spread = 74 * 74 * np.sqrt(w[0, ..., 0].size)
             blocks = [random_params(rng, arch, spread) for _ in range(shape[0])]
-            asm.constant(mac_words(arch, w, blocks), Dst.WEIGHTS, ins.w_base * lanes)
+            asm.constant(mac_words(arch, w, blocks), Dst.WEIGHTS, ins.w_base * arch.rows)
             asm.add(ins)
         elif kind <= 3:
             add_window(asm, rng, n, base)
@@ -203,6 +207,7 @@ def add_elementwise(asm: Assembler, rng: np.random.Generator, n: int, source: in
         **random_out(rng, "b", n), **random_out(rng, "out", n), **random_stage(rng, pad=False),
         w_base=int(rng.integers(arch.vector_words)), w_b_step=arch.vector_param_words + n_src,
     )
+    ins = ins.replace(product=ins.w_base & 1)
     taps = rng.integers(-64, 64, (n_b, n_src, arch.taps, arch.lanes))
     taps[:, :, arch.taps - 3] = rng.integers(-2, 3, taps[:, :, 0].shape)
     blocks = [random_params(rng, arch, 74 * 20000) for _ in range(n_b)]

@@ -24,16 +24,20 @@ from falconet.isa import (
     Src,
     instruction_classes,
 )
+from falconet.isa.machine.cycles import steps
 from falconet.runtime.device import Int8
-from falconet_sim.iss import IssDevice
-from falconet_sim.machine import Machine, Step
+from falconet_sim.iss.machine import Machine, Step
+from falconet_sim.iss.simulator import IssDevice
 
 __all__ = ["LONGEST", "swept", "zeros"]
 
 LONGEST = 300_000
 """Cycles that none of their instructions needs."""
 
-_TRIES = 6
+_STEPS = 100_000
+"""Steps that an instruction may take: the RTL that counts its lines makes 30,000 a second."""
+
+_TRIES = 12
 _WAITS = {f"wait_{e.name.lower()}": e for e in Engine}
 Case = tuple[Program, dict[str, Int8]]
 
@@ -112,6 +116,8 @@ def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterat
                     try:
                         code[at] = bytearray(ins.encode())
                     except FalconetError:
+                        continue
+                    if steps(ins, arch) > _STEPS:
                         continue
                     changed = Program(arch, joined(program, code), program.header)
                     if _has_meaning(changed, inputs, at):

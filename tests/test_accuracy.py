@@ -1,4 +1,4 @@
-"""The int8 networks against the float ones, and the report of resources."""
+"""The int8 networks against the float ones, and the reports of resources and of timing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from falconet.commands import accuracy
 from falconet.isa import FalconetError
 from falconet.runtime.vision import Detection
+from falconet_app.commands import accuracy, timing
 
 
 def test_every_sure_face_is_found_again() -> None:
@@ -49,3 +49,24 @@ def test_resources_want_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     page = tmp_path / "page.md"
     accuracy.resources("tiny", page=page)
     assert "| lut | 12,345 | 45,000 |" in page.read_text()
+
+
+def test_timing_wants_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "BUILD", tmp_path)
+    with pytest.raises(FalconetError, match=r"timing/board-pynq-z2\.json: .*make timing BOARD=py"):
+        timing.timing(board="pynq-z2")
+    (tmp_path / "timing").mkdir()
+    to = [{"register": f"top.x.b{n}", "pin": "D", "ns": 7.0, "file": "", "ends": 1}
+          for n in range(6)]
+    (tmp_path / "timing/tiny.json").write_text(json.dumps({
+        "title": "tiny on a chip", "net": 0.6, "period": 6.667, "crossings": [],
+        "clocks": [{"clock": "clk", "ends": 12345, "late": 678, "mhz": {"0.45": 143.4}}],
+        "groups": [{"register": "top.a", "pin": "Q", "file": "mac.py", "ns": 8.409,
+                    "levels": 10, "ends": 9, "late": 7, "to": to, "path": []}],
+    }))
+    page = tmp_path / "page.md"
+    timing.timing("tiny", page=page)
+    text = page.read_text()
+    assert "tiny on a chip" in text and "estimate, not place and route" in text
+    assert "| clk | 12,345 | 678 | 143 |" in text
+    assert "| 8.41 | 10 | 7 | `a` (mac.py) | `x.b0`, `x.b1`, `x.b2`, 3 more |" in text

@@ -11,15 +11,18 @@ from pathlib import Path
 import networks
 import numpy as np
 import onnx
+import onnx_nets
 import pytest
 from onnx import TensorProto, helper
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from falconet.cli import EXTRAS, main
 from falconet.compiler import compile_graph
+from falconet.compiler.schedule.search import POLICIES
+from falconet.ending import EXTRAS
 from falconet.isa import PRESETS, Arch, Mac, Program, preset
+from falconet_app.cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -203,7 +206,7 @@ def test_inspect(capsys: Capture) -> None:
 def test_help_needs_no_extra() -> None:
     """In a fresh interpreter, ``--help`` loads nothing but typer, rich and numpy."""
     heavy = ("onnx", "onnxruntime", "amaranth", "skimage", "matplotlib", "PIL")
-    code = ("import sys; from falconet.cli import main; code = main(['--help']); "
+    code = ("import sys; from falconet_app.cli import main; code = main(['--help']); "
             f"sys.exit(code or any(m in sys.modules for m in {heavy}))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           timeout=60, check=False)
@@ -211,7 +214,46 @@ def test_help_needs_no_extra() -> None:
     assert "detect" in done.stdout
 
 
+def test_a_machine_of_ones_own(capsys: Capture, tmp_path: Path) -> None:
+    """Compiled for it, refused for another, and not written over."""
+    machine, program = tmp_path / "mine.json", tmp_path / "mine.flc"
+    machine.write_text(json.dumps({"lanes": 8, "bank_words": 700, "mult_bits": 15}))
+    arch = Arch("mine", lanes=8, bank_words=700, mult_bits=15)
+    net, model = onnx_nets.Net((1, 3, 8, 8)), tmp_path / "conv.onnx"
+    onnx.save(net.model(net.q(net.conv(net.q("x"), 9, 3))), str(model))
+    np.savez(tmp_path / "x.npz", x=np.arange(-96, 96).reshape(3, 8, 8).astype(np.int8))
+    compile_it = ["compile", str(model), "--preset", str(machine), "--output"]
+    assert main([*compile_it, str(program)]) == 0
+    assert Program.load(program).arch == arch and "for mine" in capsys.readouterr().out
+    run_it = ["run", str(program), str(tmp_path / "x.npz"), "--preset", str(machine)]
+    assert main([*run_it, "--device", "iss", "--verify"]) == 0
+    assert "golden = ISS" in capsys.readouterr().out
+    assert main([*compile_it, str(machine)]) == 1
+    assert "is an input" in capsys.readouterr().err
+    machine.write_text('{"lanes": 5}')
+    assert main(run_it) == 1
+    assert f"{machine}: preset 'mine': lanes=5 is impossible" in capsys.readouterr().err
+
+
 def test_presets_are_offered_in_the_refusal(capsys: Capture) -> None:
     main(["compile", "odd.onnx", "--preset", "none"])
     err = capsys.readouterr().err
     assert all(name in err for name in PRESETS)
+
+
+def test_explain_lists_the_tries_and_the_one_taken(capsys: Capture) -> None:
+    net = onnx_nets.Net()
+    net_file = net.model(net.q(net.conv(net.q(net.conv(net.q("x"), 16)), 16, 16)))
+    onnx.save(net_file, "two.onnx")
+    for _ in range(2):  # the second time the program is in the cache
+        assert main(["compile", "two.onnx", "--preset", "tiny", "-o", "two.flc", "--explain"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        rows = [line.split() for line in lines[1:-1]]
+        assert lines[0].split()[:3] == ["first", "tile", "slack"]
+        assert [(r[0], *map(int, r[1:4])) for r in rows] == [
+            (p.order.value, p.tile, p.slack, p.ahead) for p in POLICIES]
+        (taken,) = (r for r in rows if r[-1] == "taken")
+        estimates = [int(r[5].replace(",", "")) for r in rows]
+        assert int(taken[5].replace(",", "")) == min(estimates)
+    assert main(["compile", "two.onnx", "--preset", "tiny", "-o", "two.flc"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,16 @@ import onnx
 import pytest
 from PIL import Image
 
-from falconet.cli import main
-from falconet.commands.machines import require_same
-from falconet.commands.sources import inputs_of
 from falconet.isa import FalconetError, Program
 from falconet.runtime.detections import Detections, Options, limits
 from falconet.runtime.device import RunResult
 from falconet.runtime.suppression import suppress
-from falconet_models.zoo.graph import GraphBuilder
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.golden_detect import candidates, landmarks
+from falconet_app.cli import main
+from falconet_app.commands.machines import require_same
+from falconet_app.commands.sources import inputs_of
+from falconet_models.zoo.builder import GraphBuilder
+from falconet_sim.golden.detect import candidates, landmarks
+from falconet_sim.golden.device import GoldenDevice
 
 pytestmark = pytest.mark.timeout(300)
 Capture = pytest.CaptureFixture[str]
@@ -71,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("falconet.commands.sources.BUILD", folder / "build")
+    monkeypatch.setattr("falconet_app.commands.sources.BUILD", folder / "build")
 
 
 def boxes_of(command: str, capsys: Capture) -> dict[str, Any]:
@@ -86,11 +87,12 @@ def expected(mode: str, options: Options, *, agnostic: bool = False) -> Detectio
     """The boxes from the heads that the host's program stores."""
     program, host = Program.load("machine.flc"), Program.load("host.flc")
     tensors = GoldenDevice(host).run(inputs_of(host, "noise.png")).outputs
-    detect = {**program.header["detect"], "mode": mode}
+    assert program.detect is not None
+    detect = dataclasses.replace(program.detect, mode=mode)
     lim = limits(detect, options)
     records, seen = candidates(tensors, detect, lim, program.arch)
     if mode in ("softer", "adaptive"):
-        records = records[: detect["limit"]]  # the host sees what there is room for
+        records = records[: detect.limit]  # the host sees what there is room for
     kept = suppress(records, lim, mode=mode, agnostic=agnostic)
     return Detections(kept, landmarks(tensors, detect, kept), seen)
 
@@ -162,6 +164,10 @@ def test_what_is_said(capsys: Capture) -> None:
     assert "golden = ISS: all " in out and "(boxes, landmarks, counts) are equal" in out
     assert main("detect noise.png --model machine.flc --nms softer --threshold 0".split()) == 0
     assert "48 candidates, of which the 20 best were looked at" in capsys.readouterr().out
+    counts = ("candidates", "dropped")
+    for nms, dropped in (("softer", 28), ("greedy", 0)):  # of the host; of the machine
+        found = boxes_of(f"--model machine.flc --nms {nms} --threshold 0", capsys)
+        assert [found[k] for k in counts] == [48, dropped]
 
 
 @pytest.mark.parametrize(("command", "sentence"), [

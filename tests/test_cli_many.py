@@ -19,14 +19,14 @@ from detectors import detector
 from PIL import Image
 from pycocotools.coco import COCO
 
-from falconet.cli import main
-from falconet.commands import detector as detector_module
-from falconet.commands import machines
-from falconet.commands.annotations import Annotations
-from falconet.commands.inputs import Input, Inputs, Shot
 from falconet.compiler import compile_graph
 from falconet.isa import build_folder, preset
 from falconet.runtime.photographs import Video, read_photograph
+from falconet_app.cli import main
+from falconet_app.commands import detecting as detector_module
+from falconet_app.commands import machines
+from falconet_app.commands.annotations import Annotations
+from falconet_app.commands.inputs import Input, Inputs, Shot
 from falconet_models.datasets import open_yolo
 
 pytestmark = pytest.mark.timeout(300)
@@ -165,7 +165,7 @@ def test_opened_once(device: str, monkeypatch: pytest.MonkeyPatch, capsys: Captu
 def test_verify_finds_a_difference_in_a_later_picture(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from falconet_sim.iss import IssDevice
+    from falconet_sim.iss.simulator import IssDevice
 
     run_, count = IssDevice.run, []
 
@@ -415,7 +415,7 @@ def test_a_bar_on_the_terminal_leaves_the_pipe_alone() -> None:
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "falconet.cli", *"detect same/y --model net.flc".split()],
+            [sys.executable, "-m", "falconet_app.cli", *"detect same/y --model net.flc".split()],
             stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=True, text=True)
     finally:
         os.close(theirs)

@@ -12,19 +12,19 @@ import networks
 import numpy as np
 import pytest
 
-from falconet.commands import charts, worst_case
-from falconet.commands.figures import figures, headline, markdown, rows
-from falconet.commands.machines import DeviceName, require_equal
-from falconet.commands.pages import put_section, revision
-from falconet.commands.pictures import draw_detections
-from falconet.commands.report import page_of
 from falconet.compiler import compile_graph
 from falconet.isa import Engine, FalconetError, Program, Suppression, preset
 from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult, Trace
 from falconet.runtime.profile import layer_profiles, spans
 from falconet.runtime.vision import Detection
-from falconet_sim.iss import IssDevice
+from falconet_app.commands import charts, worst_case
+from falconet_app.commands.figures import figures, headline, markdown, rows
+from falconet_app.commands.machines import DeviceName, require_equal
+from falconet_app.commands.pages import put_section, revision
+from falconet_app.commands.pictures import draw_detections
+from falconet_app.commands.report import page_of
+from falconet_sim.iss.simulator import IssDevice
 
 KEYS = {"model", "preset", "clock_mhz", "ddr", "macs", "mac_per_cycle", "cycles", "utilisation",
         "fps", "layers"}

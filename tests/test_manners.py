@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,8 @@ import networks
 import pytest
 import typer.main
 
-from falconet.cli import TRACEBACK, main
-from falconet.commands import app, listing
-from falconet.commands.demo import Where
-from falconet.commands.machines import DeviceName
-from falconet.commands.pages import revision
 from falconet.compiler import compile_graph
+from falconet.ending import TRACEBACK
 from falconet.isa import (
     BOARDS,
     PRESETS,
@@ -39,6 +37,11 @@ from falconet.isa import (
     preset,
 )
 from falconet.isa import paths as places
+from falconet_app.cli import main
+from falconet_app.commands import app, listing
+from falconet_app.commands.demo import Where
+from falconet_app.commands.machines import DeviceName
+from falconet_app.commands.pages import revision
 
 pytestmark = pytest.mark.timeout(120)
 Capture = pytest.CaptureFixture[str]
@@ -123,7 +126,7 @@ def test_closed_streams() -> None:
 
 def test_no_file_gets_the_number_of_a_closed_stream() -> None:
     """What a library prints to number 1 or 2 must not go into a file of ours."""
-    code = ("import os; from falconet.cli import _streams\nwith _streams():\n"
+    code = ("import os; from falconet.ending import _streams\nwith _streams():\n"
             "    file = os.open('numbered', os.O_CREAT | os.O_WRONLY)\n"
             "    os.write(file, str(file).encode())")
     done = subprocess.run(["sh", "-c", f"{shlex.quote(sys.executable)} -c \"{code}\" >&- 2>&-"],
@@ -138,16 +141,16 @@ class Finder(importlib.abc.MetaPathFinder):
         if name == {module!r}:
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
-from falconet.cli import main
+from falconet_app.cli import main
 sys.exit(main({arguments!r}))
 """
 
 
 @pytest.mark.parametrize(("module", "command"), [
-    ("falconet.commands", "list"), ("falconet.isa.arch", "list"), ("typer", "list"),
-    ("rich.console", "list"), ("numpy", "list"), ("falconet.commands.training", "list"),
+    ("falconet_app.commands", "list"), ("falconet.isa.machine.arch", "list"), ("typer", "list"),
+    ("rich.console", "list"), ("numpy", "list"), ("falconet_app.commands.training", "list"),
     ("falconet_models.zoo", "list"), ("onnx", "compile digits.onnx"),
-    ("falconet_sim.golden", "run net.flc x.npz"),
+    ("falconet_sim.golden.device", "run net.flc x.npz"),
 ])
 def test_ctrl_c_within_imports(module: str, command: str, tmp_path: Path) -> None:
     if command.startswith("run"):
@@ -159,6 +162,27 @@ def test_ctrl_c_within_imports(module: str, command: str, tmp_path: Path) -> Non
                           check=False, env={**os.environ, "FALCONET_BUILD": str(tmp_path)})
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "falconet: interrupted\n"
+
+
+EARLY = """
+import os, sys
+from falconet.__main__ import main
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), 2)
+for name in {module!r}, "falconet.ending", "falconet_app.cli":
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Finder)
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["falconet_app.cli", "falconet.ending", "signal"])
+def test_ctrl_c_within_the_imports_of_the_command_itself(module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY.format(module=module)], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "falconet: interrupted\n")
 
 
 def failing(error: BaseException, interrupt: bool = False) -> Any:
@@ -228,6 +252,7 @@ def test_ctrl_c_is_python_s_again() -> None:
     ("compare net.flc --waveform empty --instruction 1", "empty: is a folder"),
     ("eval empty --data digits", "empty/quantised.pt: no such file"),
     ("eval file.txt --data digits --device golden", "file.txt: nothing that the machine runs"),
+    ("eval net.flc --data digits", "net.flc: the machine makes no boxes; 'falconet eval' judges"),
     ("eval nothing", "nothing: no such file or folder"),
     ("train file.txt --out r", "file.txt: a file, but no YOLO data.yaml"),
     ("train empty --out r", "empty: not a data set with a split 'train'"),
@@ -245,6 +270,7 @@ def test_ctrl_c_is_python_s_again() -> None:
     ("export file.txt --output file.txt", "file.txt: is an input"),
     ("resources --preset tyni", "preset 'tyni' is unknown"),
     ("resources --board pinq-z2", "board 'pinq-z2' is unknown"),
+    ("timing --board pinq-z2", "board 'pinq-z2' is unknown"),
 ])
 def test_refused_before_work_begins(command: str, sentence: str, folder: Path, capsys: Capture
                                     ) -> None:
@@ -387,31 +413,41 @@ def test_nothing_of_a_help_is_lost(name: str, width: int) -> None:
     assert all(len(line.split()) <= 3 for line in longest), longest  # an option and its choices
 
 
+def on_terminal(command: str, env: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], str]:
+    """``falconet`` on a terminal that is read all the while: it holds a few kB and then stops."""
+    ours, theirs = pty.openpty()
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(read_to_the_end, ours)
+        try:
+            done = run(command, stdout=theirs, env=env)
+        finally:
+            os.close(theirs)  # what the reader ends at
+        return done, text.result().decode()
+
+
+def read_to_the_end(terminal: int) -> bytes:
+    parts = []
+    with contextlib.suppress(OSError), open(terminal, "rb", buffering=0) as stream:
+        while part := stream.read(65536):
+            parts.append(part)
+    return b"".join(parts)
+
+
 def test_a_narrow_terminal_loses_nothing() -> None:
     """On a terminal of 40 columns: no colours with NO_COLOR, no escapes at all with TERM=dumb."""
+    layers = [n.name for n in networks.zoo_of_operators(size=12).nodes]
     shown = {}
     for case, more in {"colour": {}, "none": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}.items():
-        ours, theirs = pty.openpty()
         env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-        done = run("inspect net.flc", stdout=theirs,
-                   env={**env, "TERM": "xterm-256color", "COLUMNS": "40", **more})
-        os.close(theirs)
-        text = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            text += part
-        os.close(ours)
+        done, text = on_terminal("inspect net.flc",
+                                 {**env, "TERM": "xterm-256color", "COLUMNS": "40", **more})
         assert done.returncode == 0
-        shown[case] = text.decode()
+        shown[case] = text
     assert "\x1b[" not in shown["dumb"]
     assert not re.search(r"\x1b\[(?!0?m|1m)", shown["none"])  # bold is no colour
     for text in shown.values():
-        assert "…" not in text and "instructions" in text and "upsample15" in text
+        assert "…" not in text and "instructions" in text
+        assert all(layer in text for layer in layers)
 
 
 # completion

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from falconet.commands.sources import inputs_of
 from falconet.isa import FalconetError
 from falconet.isa.limits import LIMITS
+from falconet_app.commands.sources import inputs_of
 
 pytestmark = pytest.mark.timeout(60)
 SHAPE = (3, 4, 5)

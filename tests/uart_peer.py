@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["FakeLine", "pseudo_port"]
+import numpy as np
+
+from falconet.isa import Board, register
+from falconet_sim.rtl.board import SimBoard
+
+__all__ = ["FakeLine", "MachineLine", "pseudo_port"]
 
 
 class Line(Protocol):
@@ -22,7 +27,7 @@ class Line(Protocol):
 
 
 class FakeLine:
-    """``nbytes`` at ``base`` behind the frames of falconet.isa.uart; answers at once.
+    """``nbytes`` at ``base`` behind the frames of falconet.isa.machine.uart; answers at once.
 
     ``faults`` are used up, one a request: "lost" (the request never came), "silent" (it was
     carried out, but the reply is lost), "changed", "short" and "old" (so is the reply).
@@ -42,15 +47,15 @@ class FakeLine:
         assert begin in (0xA5, 0xC3) and len(words) == (4 * count if begin == 0xC3 else 0)
         if fault == "lost":
             return
-        at, response = address - self.base, 0
-        if not 0 <= at <= len(self.memory) - 4 * count:
+        response = 0
+        if not self.has(address, 4 * count):
             words, response = bytes(4 * count if begin == 0xA5 else 0), 3
         elif begin == 0xA5:
-            words = bytes(self.memory[at : at + 4 * count])
+            words = self.fetch(address, 4 * count)
             self.requests.append(("read", address, count))
         else:
             if tag != self._last:
-                self.memory[at : at + 4 * count] = words
+                self.put(address, words)
                 self.requests.append(("write", address, count))
             words = b""
         self._last = tag
@@ -65,6 +70,50 @@ class FakeLine:
     def read(self, count: int) -> bytes:
         data, self._out = self._out[:count], self._out[count:]
         return data
+
+    def has(self, address: int, nbytes: int) -> bool:
+        return self.base <= address <= self.base + len(self.memory) - nbytes
+
+    def fetch(self, address: int, nbytes: int) -> bytes:
+        at = address - self.base
+        return bytes(self.memory[at : at + nbytes])
+
+    def put(self, address: int, words: bytes) -> None:
+        at = address - self.base
+        self.memory[at : at + len(words)] = words
+
+
+class MachineLine(FakeLine):
+    """The machine itself behind such a line: registers and memory of a simulated board.
+
+    The line takes no time. The machine goes on when a register is read, most at STATUS.
+    """
+
+    def __init__(self, there: Board, machine: SimBoard) -> None:
+        super().__init__(there.memory, 0)
+        self.there, self.machine = there, machine
+
+    def has(self, address: int, nbytes: int) -> bool:
+        return True  # the driver keeps within; what does not shows in the machine
+
+    def fetch(self, address: int, nbytes: int) -> bytes:
+        at = address - self.base
+        if 0 <= at < len(self.machine.ddr):
+            return self.machine.ddr[at : at + nbytes].tobytes()
+        assert nbytes == 4
+        offset = address - self.there.registers
+        if offset == register("STATUS").offset:
+            self.machine.pause()
+        return self.machine.read_register(offset).to_bytes(4, "little")
+
+    def put(self, address: int, words: bytes) -> None:
+        at = address - self.base
+        if 0 <= at < len(self.machine.ddr):
+            self.machine.ddr[at : at + len(words)] = np.frombuffer(words, np.uint8)
+        else:
+            assert len(words) == 4
+            self.machine.write_register(
+                address - self.there.registers, int.from_bytes(words, "little"))
 
 
 @contextmanager

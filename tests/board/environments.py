@@ -52,7 +52,9 @@ def environment(release: str) -> tuple[str, dict[str, str]]:
 
     The simulated board is asked for; what is built goes where this process has it.
     """
-    key = hashlib.sha256(repr((ROOT, sys.version, COMMON, RELEASES)).encode()).hexdigest()[:8]
+    project = (ROOT / "pyproject.toml").read_text()  # the simulated board is an entry point of it
+    key = hashlib.sha256(repr((ROOT, sys.version, COMMON, RELEASES, project)).encode()
+                         ).hexdigest()[:8]
     home = (build_folder() / "env" / f"pynq-{key}").absolute()
     python, site = home / "bin" / "python", home / release
     home.mkdir(parents=True, exist_ok=True)

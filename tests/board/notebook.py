@@ -13,10 +13,10 @@ from typing import Any
 
 from environments import ROOT, run_inside
 
-from falconet.cli import main
 from falconet.isa import board
-from falconet_sim.bitfile import write_bitfile
-from falconet_sim.zynq import board_library
+from falconet_app.cli import main
+from falconet_sim.hosts.bitfile import write_bitfile
+from falconet_sim.hosts.zynq import board_library
 
 NOTEBOOK = ROOT / "notebooks" / "falconet.ipynb"
 RELEASE = "3.1.2"

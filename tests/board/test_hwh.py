@@ -21,11 +21,11 @@ from falconet.isa import (
     Host,
     Status,
 )
-from falconet_hw.hwh import IP, hwh, write_hwh
+from falconet_hw.board.hwh import IP, hwh, write_hwh
 
 pytestmark = pytest.mark.timeout(600)
 
-ZYNQ = [b for b in BOARDS.values() if b.host is not Host.UART]
+ZYNQ = [b for b in BOARDS.values() if b.linux]
 ELDER = {Host.ZYNQ7: "_HWHZynq", Host.ZYNQMP: "_HWHUltrascale"}
 PLL = {Host.ZYNQ7: 1000.0, Host.ZYNQMP: 1500.0}  # MHz: UG585 and the boards' first boot stages
 

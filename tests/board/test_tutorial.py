@@ -10,13 +10,13 @@ import pytest
 from environments import environment
 from snippets import ROOT, snippets
 
-from falconet.commands.sources import network_input, program_of
 from falconet.isa import BOARDS
 from falconet.runtime.vision import detections_of
+from falconet_app.commands.sources import network_input, program_of
 from falconet_models.data import SCENES, photograph
-from falconet_sim.bitfile import write_bitfile
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.zynq import board_library
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.hosts.bitfile import write_bitfile
+from falconet_sim.hosts.zynq import board_library
 
 
 @pytest.mark.timeout(900)

@@ -26,8 +26,6 @@ from networks import retinaface, zoo_of_operators
 from programs import Assembler, detection_program, random_inputs, random_program
 from sweep import LONGEST, swept, zeros
 
-from falconet.commands.console import working
-from falconet.commands.pages import revision, show
 from falconet.compiler import compile_graph
 from falconet.isa import (
     FalconetError,
@@ -38,16 +36,24 @@ from falconet.isa import (
     Suppression,
     preset,
 )
-from falconet_sim.build import machine_library
-from falconet_sim.coverage import by_component, read_points
-from falconet_sim.hazards import required_waits
-from falconet_sim.rtl import RtlDevice
+from falconet_app.commands.console import working
+from falconet_app.commands.pages import revision, show
+from falconet_sim.compare.hazards import required_waits
+from falconet_sim.rtl.board import RtlDevice
+from falconet_sim.rtl.coverage import by_component, read_points
+from falconet_sim.rtl.library import machine_library
 
 TINY = preset("tiny")
 MODES = [mode.name.lower() for mode in Suppression]
 FILE = Path("build/coverage/tiny.dat")
 PYTHON = Path(f"build/coverage/python-{revision()}.json")
 Case = tuple[Program, dict[str, np.ndarray]]
+
+
+def groups(rng: np.random.Generator, seed: int) -> dict[str, int]:
+    """Bins with form 1, and a softmax, for some heads."""
+    bins = int(rng.integers(1, 32)) if seed // 2 % 2 and seed % 3 else 0
+    return {"bins": bins, "softmax": seed % 5 < 2}
 
 
 def good(programs: int) -> Iterator[Case]:
@@ -61,7 +67,7 @@ def good(programs: int) -> Iterator[Case]:
         detect, tensors = random_head(
             rng, TINY, levels=1 + seed % 8, points=5 * (seed % 2), objectness=bool(seed & 2),
             form=seed // 2 % 2, grid=seed // 4 % 2, classes=1 + seed % 3, size=(64, 128),
-            mode=MODES[seed % len(MODES)])
+            mode=MODES[seed % len(MODES)], **groups(rng, seed))
         yield detection_program(TINY, detect, tensors)
     for graph in (zoo_of_operators(), zoo_of_operators(3, 28), retinaface(size=32)):
         program = compile_graph(graph, TINY)

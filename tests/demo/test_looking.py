@@ -17,14 +17,14 @@ from demo_programs import classifier, detector_program, noise, png
 from demo_server import server
 from devices import board
 
-import falconet.demo.board
-from falconet.cli import main as command
+import falconet.demo.opening
 from falconet.demo.__main__ import main
 from falconet.demo.looking import Machine, Times, by_inputs, by_steps, timeline
 from falconet.isa import Elementwise, End, Engine, Load, Mac, Program, Store, preset
 from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult, Trace
-from falconet_sim.golden import GoldenDevice
+from falconet_app.cli import main as command
+from falconet_sim.golden.device import GoldenDevice
 
 pytestmark = pytest.mark.timeout(300)
 TINY = preset("tiny")
@@ -90,7 +90,7 @@ def test_command(tmp_path: Path) -> None:
     path = tmp_path / "net.flc"
     detector_program().save(path)
     arguments = ["demo", "--model", str(path), "--port", "0"]
-    with server(arguments, "falconet.cli") as (address, process):
+    with server(arguments, "falconet_app.cli") as (address, process):
         request = urllib.request.Request(f"http://{address}/see", png(noise()))
         with urllib.request.urlopen(request) as reply:
             assert json.load(reply)["boxes"]
@@ -101,7 +101,7 @@ def test_command(tmp_path: Path) -> None:
                 f"http://{address}/state", headers={"Host": "rebound.example"}))
         port = address.split(":")[1]
         again = subprocess.run(
-            [sys.executable, "-m", "falconet.cli", *arguments[:-1], port],
+            [sys.executable, "-m", "falconet_app.cli", *arguments[:-1], port],
             capture_output=True, text=True, timeout=60)
         assert again.returncode == 1 and again.stdout == ""
         assert again.stderr == (f"falconet: --port {port}: 127.0.0.1 cannot be listened on there "
@@ -134,7 +134,7 @@ def test_on_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         seen["state"] = ask.get("/state", headers={"Host": "pynq:80"}).get_json()
         seen["reply"] = ask.post("/see?trace=1", data=png(noise())).get_json()
 
-    monkeypatch.setattr(falconet.demo.board, "open_board", lambda *_, **__: machine)
+    monkeypatch.setattr(falconet.demo.opening, "open_board", lambda *_, **__: machine)
     monkeypatch.setattr("falconet.demo.serving.serve", stand_in)
     assert main([str(tmp_path / "net.flc"), "--host", "0.0.0.0", "--port", "80"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -164,7 +164,7 @@ def test_a_bitstream_goes_through_pynq(
         opened.append(overlay.path)
         return machine
 
-    monkeypatch.setattr(falconet.demo.board, "open_board", open_board)
+    monkeypatch.setattr(falconet.demo.opening, "open_board", open_board)
     monkeypatch.setattr("falconet.demo.serving.serve", lambda app, host, port, ready: ready("here"))
     assert main([f"{tmp_path}/net.flc", "--bitstream", "some/falconet.bit"]) == 0
     assert opened == ["some/falconet.bit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from falconet.demo.camera import Camera
 from falconet.demo.looking import Machine, by_inputs
 from falconet.demo.server import make_app
 from falconet.isa import Program
-from falconet_sim.golden import GoldenDevice
+from falconet_sim.golden.device import GoldenDevice
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -52,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(folder: Path) -> Iterator[str]:
     """Of the page on the RTL."""
     arguments = ["demo", "--model", f"{folder}/net.flc", "--device", "rtl", "--port", "0"]
-    with server(arguments, "falconet.cli") as (where, _):
+    with server(arguments, "falconet_app.cli") as (where, _):
         yield f"http://{where}"
 
 
@@ -197,6 +198,25 @@ def test_camera(page: Browser) -> None:
     assert page.run("return document.querySelector('#browser-camera').ariaPressed") == "false"
 
 
+def test_a_camera_that_stops_while_it_takes_a_picture(page: Browser) -> None:
+    """The picture that comes late is not looked at: the last one keeps its timeline."""
+    page.run("""
+        const own = HTMLCanvasElement.prototype.toBlob;
+        window.taken = 0;
+        HTMLCanvasElement.prototype.toBlob = function (done, ...form) {
+            own.call(this, (blob) => setTimeout(() => { done(blob); window.taken++; }, 500),
+                     ...form);
+        };
+    """)
+    page.click("#browser-camera")
+    page.until("document.querySelector('#says').innerText.includes('pictures a second')")
+    taken = page.run("return window.taken")
+    page.click("#browser-camera")
+    page.until(f"window.taken > {taken}")
+    time.sleep(1)
+    assert page.run("return document.querySelectorAll('#timeline rect').length")
+
+
 @pytest.mark.parametrize("name, size", [("page.tiff", [120, 40]), ("turned.jpg", [40, 120])])
 def test_pictures_that_look_otherwise_to_a_browser(
     name: str, size: list[int], page: Browser, address: str, folder: Path,
@@ -281,7 +301,7 @@ def test_keyboard_widths_and_darkness(page: Browser, folder: Path) -> None:
 
 def test_classes_on_the_golden_model(window: Browser, folder: Path) -> None:
     arguments = ["demo", "--model", f"{folder}/kinds.flc", "--port", "0"]
-    with server(arguments, "falconet.cli") as (where, _):
+    with server(arguments, "falconet_app.cli") as (where, _):
         window.open(f"http://{where}")
         window.until("document.body.dataset.ready")
         assert window.run("return document.querySelector('#options').hidden")

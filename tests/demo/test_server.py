@@ -18,13 +18,13 @@ from demo_server import Capture
 from flask.testing import FlaskClient
 from PIL import Image
 
-from falconet.cli import main
 from falconet.demo.camera import Camera
 from falconet.demo.looking import Machine, Ran, by_inputs
 from falconet.demo.server import LIMIT, make_app
 from falconet.isa import FalconetError, Program
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.iss import IssDevice
+from falconet_app.cli import main
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.simulator import IssDevice
 
 pytestmark = pytest.mark.timeout(120)
 SAMPLES = {"one": lambda: png(noise(seed=1))}

@@ -14,18 +14,18 @@ import pytest
 from programs import random_inputs, random_program
 from same import same_detections
 
-from falconet.commands.sources import network_input, program_of
 from falconet.compiler import compile_model
 from falconet.isa import Program, board
 from falconet.runtime.driver import Seen
 from falconet.runtime.profile import layer_profiles
 from falconet.runtime.stream import stream
+from falconet_app.commands.sources import network_input, program_of
 from falconet_models.cache import cached_quantised
 from falconet_models.data import photograph
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice
-from falconet_sim.zynq import ZynqDevice
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.hosts.zynq import ZynqDevice
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice
 
 # The driver polls, with a warning, where the interrupt does not come.
 pytestmark = pytest.mark.filterwarnings("error:.*its interrupt did not come:RuntimeWarning")

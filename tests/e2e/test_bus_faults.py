@@ -10,11 +10,11 @@ from programs import random_inputs, random_program
 
 from falconet.isa import Control, FalconetError, Program, Segment, Status, preset, register
 from falconet.runtime.driver import Driver
-from falconet_sim.build import machine_library
-from falconet_sim.ddr import DdrModel
-from falconet_sim.faults import FOREVER, PORTS, BusFault
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import SimBoard
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import SimBoard
+from falconet_sim.rtl.ddr import DdrModel
+from falconet_sim.rtl.faults import FOREVER, PORTS, BusFault
+from falconet_sim.rtl.library import machine_library
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")
@@ -199,7 +199,7 @@ def test_start_while_running_and_back_to_back(board: SimBoard) -> None:
             assert status == Status.BUSY
         assert device.read("ERROR_CODE") == 0
         cycles.append(device.read("CYCLES"))
-        device._running = None
+        device._running, slot.done = None, True
         for name, value in device.collect(slot).outputs.items():
             np.testing.assert_array_equal(value, expected[name])
         slot.buffers[Segment.OUTPUT].array[:] = 0

@@ -15,8 +15,8 @@ from programs import random_inputs, random_program
 from falconet.isa import ErrorCode, FalconetError, Program, Segment, Status, preset, register
 from falconet.runtime.bus import Wake
 from falconet.runtime.driver import Driver
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import SimBoard
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import SimBoard
 
 TINY = preset("tiny")
 

@@ -32,7 +32,7 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.driver import Driver
-from falconet_sim.rtl import BASE, SimBoard
+from falconet_sim.rtl.board import BASE, SimBoard
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")
@@ -78,6 +78,21 @@ def test_the_driver_survives_them(board: SimBoard, kind: str) -> None:
                 assert str(e).isprintable() and len(str(e)) < 5000
         assert not board.buffers
     works(board, TINY)
+
+
+def test_an_error_in_the_last_cycles_is_waited_for(board: SimBoard) -> None:
+    """ERROR_CODE is there before STATUS says ERROR; of a run that is cut off both are told or none.
+
+    The error comes some cycles later with each length of the load before it.
+    """
+    limit, ends = 400, Counter[int]()
+    for run in range(216, 280, 2):
+        ended = run_bad(board, program_of(
+            Load(segment=Segment.INPUT, run=run),
+            Load(segment=Segment.INPUT, offset=1 << 20, run=8, wait_load=1)), limit=limit)
+        ends[ended.status] += 1
+        assert (ended.code != ErrorCode.NONE) == (ended.status == Status.ERROR)
+    assert ends.keys() == {Status.BUSY, Status.ERROR}
 
 
 # ---------------------------------------------------------------------- what is tried on purpose

@@ -29,10 +29,10 @@ from falconet.isa import (
     preset,
 )
 from falconet.runtime.driver import Driver
-from falconet_sim.compare import compare_rtl
-from falconet_sim.hazards import check_hazards, required_waits
-from falconet_sim.iss import IssDevice
-from falconet_sim.rtl import RtlDevice, SimBoard
+from falconet_sim.compare.hazards import check_hazards, required_waits
+from falconet_sim.compare.lockstep import compare_rtl
+from falconet_sim.iss.simulator import IssDevice
+from falconet_sim.rtl.board import RtlDevice, SimBoard
 
 pytestmark = pytest.mark.timeout(900)
 TINY = preset("tiny")

@@ -11,7 +11,7 @@ import pytest
 from devices import run_all
 
 from falconet.compiler import compile_model
-from falconet.compiler.reference import compare
+from falconet.compiler.importer.onnx.layerwise import compare
 from falconet.isa import Program, preset
 from falconet.runtime.detections import Options
 from falconet.runtime.device import RunResult
@@ -25,8 +25,8 @@ from falconet.runtime.vision import (
 )
 from falconet_models.cache import cached_float, cached_quantised
 from falconet_models.data import test_images as photographs_of
-from falconet_models.reference import Reference, snr_db
-from falconet_sim.golden import run_node
+from falconet_models.onnx_session import Reference, snr_db
+from falconet_sim.golden.device import run_node
 
 pytestmark = pytest.mark.timeout(900)
 FACES = ("astronaut", "faces_small", "faces_medium", "faces_large", "coffee")

@@ -14,8 +14,8 @@ from falconet.compiler import compile_graph, compile_model
 from falconet.isa import Control, ErrorCode, FalconetError, Program, Status, board, preset
 from falconet.runtime.driver import Driver
 from falconet.runtime.uart import open_uart
-from falconet_sim.golden import GoldenDevice
-from falconet_sim.uart import SimLine, UartDevice, uart_library
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.hosts.serial import SimLine, UartDevice, uart_library
 
 pytestmark = pytest.mark.timeout(600)
 BOARD = board("ecp5")

@@ -21,16 +21,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import arm
 
-from falconet.commands.console import working
-from falconet.commands.pages import put_section, revision
-from falconet.commands.running import real_outputs
-from falconet.commands.sources import program_of
 from falconet.isa import FalconetError, Program
 from falconet.runtime.preprocess import Preprocessor
 from falconet.runtime.resample import IMPLEMENTATIONS, implementation, resample
-from falconet.runtime.vision import postprocess
+from falconet.runtime.vision import postprocess, real_outputs
+from falconet_app.commands.console import working
+from falconet_app.commands.pages import put_section, revision
+from falconet_app.commands.sources import program_of
 from falconet_models.data import photograph
-from falconet_sim.rtl import RtlDevice
+from falconet_sim.rtl.board import RtlDevice
 
 COMMANDS = {"detect": "retinaface", "classify": "mobilenetv2"}
 SIZES = {"640 x 480": (480, 640), "2304 x 1728": (1728, 2304)}

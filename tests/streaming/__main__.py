@@ -23,13 +23,13 @@ from paced import Bytes, PacedBoard  # noqa: E402
 from PIL import Image  # noqa: E402
 from recording import STAGES, Recording, draw, record  # noqa: E402
 
-from falconet.commands.pages import put_section, revision  # noqa: E402
-from falconet.commands.sources import network_input, program_of  # noqa: E402
 from falconet.isa import Segment  # noqa: E402
 from falconet.runtime.driver import Driver  # noqa: E402
 from falconet.runtime.resample import resample  # noqa: E402
+from falconet_app.commands.pages import put_section, revision  # noqa: E402
+from falconet_app.commands.sources import network_input, program_of  # noqa: E402
 from falconet_models.data import photograph  # noqa: E402
-from falconet_sim.iss import IssDevice  # noqa: E402
+from falconet_sim.iss.simulator import IssDevice  # noqa: E402
 
 WIDTH, HEIGHT = 640, 480
 LARGE = 1728, 2304  # height, width: four megapixels

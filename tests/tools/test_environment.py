@@ -30,6 +30,30 @@ def readme_packages() -> list[list[str]]:
             re.findall(r"^sudo apt-get install (.*)$", text, re.MULTILINE)]
 
 
+def test_sizes_are_those_measured(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What set-up announces, and README, against the table of docs/performance.md."""
+    said: list[str] = []
+
+    def show(text: str) -> None:
+        said.append(text)
+        raise InterruptedError
+
+    monkeypatch.setattr(environment, "Show", show)
+    for name in ("check_system", "make_venv", "say_which_torch"):
+        monkeypatch.setattr(environment, name, lambda *_: None)
+    for part in ("sim", "test"):
+        with pytest.raises(InterruptedError):
+            environment.install(part)
+    readme, page = ((ROOT / p).read_text() for p in ("README.md", "docs/performance.md"))
+    for part, text in zip(("sim", "test"), said):
+        row = re.search(rf"\| make {part} \| \d+ \| (\d+) MB \| \d+ \| (\d+) MB", page)
+        announced = re.search(r"(\d+) MB to download, (\d+) MB on disk", text)
+        assert row and announced
+        for now, then in zip(announced.groups(), row.groups()):
+            assert float(now) == pytest.approx(float(then), rel=0.05)
+        assert f"{int(row[2]) / 1000:.1f} GB" in readme
+
+
 def test_here_nothing_is_missing(environment: ModuleType) -> None:
     assert environment.missing("sim") == environment.missing("test") == []
 

@@ -11,7 +11,7 @@ from pynq import MMIO, Clocks, Overlay, allocate
 
 from falconet.isa import FalconetError, Program
 from falconet.runtime.boards import open_board
-from falconet_sim.rtl import BASE
+from falconet_sim.rtl.board import BASE
 
 told = {}
 
