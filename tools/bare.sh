@@ -6,7 +6,7 @@
 # The Debian holds what README.md names in its first line of apt-get, and the PACKAGEs. It is made
 # once for each suite (debootstrap, about two minutes, 1 GB) in $BARE (default
 # /var/tmp/falconet-bare) and copied for each run. The clone is of the last commit.
-# KEEP=1 goes on where the last run of that suite ended, with its environment.
+# KEEP=1 goes on where the last run of that suite ended, with its environment, at the last commit.
 # The exit code is the command's; 69 if there can be no bare Debian here.
 set -euo pipefail
 
@@ -99,6 +99,9 @@ if [ -z "${KEEP:-}" ] || [ ! -d "$clone" ]; then
     rm -rf --one-file-system "$root"
     cp -a --reflink=auto "$base" "$root"
     git clone -q --no-hardlinks "$project" "$clone"
+else
+    git -c safe.directory='*' -C "$clone" fetch -q "$project" HEAD
+    git -c safe.directory='*' -C "$clone" reset -q --hard FETCH_HEAD
 fi
 borrow
 chown -R --reference="$root/home/user" "$root/home/user"
