@@ -59,7 +59,7 @@ def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
     from falconet.compiler.emit.program import emit_program
     from falconet.compiler.lower.network import lower
     from falconet.compiler.lower.share import shares
-    from falconet.compiler.schedule.search import search
+    from falconet.compiler.schedule.search import leading, search
 
     if post not in ("machine", "host"):
         raise FalconetError(f"post='{post}' is unknown; choose machine or host")
@@ -68,17 +68,25 @@ def compile_graph(graph: Graph, arch: Arch, name: str | None = None,
     detect = describe(graph, arch) if post == "machine" else None
     net = lower(graph, arch, detect)
     check.check_network(net)
+    tries: list[Try] = []
+
+    def seen(found: Try) -> None:
+        tries.append(found)
+        if tried is not None:
+            tried(found)
+
     try:
-        schedule = search(net, progress, tried)
+        schedule = search(net, progress, seen)
     except FalconetError as e:
         if detect is None:
             raise
         raise FalconetError(f"{e}, or compile with '--post host'") from None
+    rounds = [leading(tries)]
     for other in shares(graph, arch):
         net = lower(other, arch, detect)
         check.check_network(net)
         with suppress(FalconetError):  # what does not fit is not taken
-            schedule = min(schedule, search(net, progress, tried), key=lambda s: s.cycles)
+            schedule = min(schedule, search(net, progress, tried, rounds), key=lambda s: s.cycles)
     check.check_plan(schedule.plan, schedule.rings)
     check.check_schedule(schedule)
     check.check_places(schedule)

@@ -13,7 +13,7 @@ from falconet.compiler.schedule.policy import Order, Policy
 from falconet.compiler.schedule.simulate import Schedule, make_schedule
 from falconet.isa import FalconetError
 
-__all__ = ["POLICIES", "STRIPED", "TIGHT", "Try", "search"]
+__all__ = ["POLICIES", "STRIPED", "TIGHT", "Try", "leading", "search"]
 
 _D, _S = Order.DEEPEST, Order.SHALLOWEST
 POLICIES = (
@@ -72,6 +72,13 @@ def search(net: Network, progress: Callable[[float], None] | None = None,
         if best is not None:
             return best
     raise FalconetError(failure)
+
+
+def leading(tries: Sequence[Try], most: int = 3) -> tuple[Policy, ...]:
+    """The policies of the least estimates: those worth trying on a network that is nearly the same.
+    """
+    fits = [(t.cycles, at) for at, t in enumerate(tries) if t.cycles is not None]
+    return tuple(tries[at].policy for _, at in sorted(fits)[:most])
 
 
 def _attempt(planner: Planner, policy: Policy) -> Schedule | str:
