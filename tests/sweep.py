@@ -34,8 +34,8 @@ __all__ = ["LONGEST", "swept", "zeros"]
 LONGEST = 300_000
 """Cycles that none of their instructions needs."""
 
-_STEPS = 100_000
-"""Steps that an instruction may take: the RTL that counts its lines makes 30,000 a second."""
+STEPS = 100_000
+"""Steps that an instruction may take."""
 
 _TRIES = 12
 _WAITS = {f"wait_{e.name.lower()}": e for e in Engine}
@@ -87,12 +87,13 @@ def _has_meaning(program: Program, inputs: dict[str, Int8], at: int) -> bool:
     return marked and not overlaps and getattr(ins, "lo", 0) <= getattr(ins, "hi", 0)
 
 
-def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterator[Case]:
+def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None, *,
+          most: int = STEPS) -> Iterator[Case]:
     """For each range of a field that is missed a program, if a few draws find one with a meaning.
 
     Of the fields of one instruction, or of all. Run :func:`zeros` before each. ``seen`` may learn
     while this goes on. Waits are left to programs that need them, but for END's, of which any is
-    met in time.
+    met in time. No instruction takes more than ``most`` steps.
     """
     rng = np.random.default_rng(0)
     places: dict[str, list[tuple[Case, int]]] = {}
@@ -117,7 +118,7 @@ def swept(arch: Arch, seen: Seen, of: type[Instruction] | None = None) -> Iterat
                         code[at] = bytearray(ins.encode())
                     except FalconetError:
                         continue
-                    if steps(ins, arch) > _STEPS:
+                    if steps(ins, arch) > most:
                         continue
                     changed = Program(arch, joined(program, code), program.header)
                     if _has_meaning(changed, inputs, at):

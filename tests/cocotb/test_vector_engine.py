@@ -297,7 +297,7 @@ async def reset_at_work(dut: object) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "pynq-z2"])
 @pytest.mark.parametrize("testcase, stall, rounds", [
-    ("random_programs", 0.3, 4), ("full_speed", 0.0, 2), ("reset_at_work", 0.2, 3),
+    ("random_programs", 0.3, 3), ("full_speed", 0.0, 2), ("reset_at_work", 0.2, 2),
 ])
 @pytest.mark.timeout(400)
 def test_vector_engine(name: str, testcase: str, stall: float, rounds: int) -> None:

@@ -2,7 +2,7 @@
 
 Random programs, networks and detection heads run on the RTL of ``tiny``, built for coverage, and
 must give the bytes of the instruction-set simulator; then programs with values of fields that these
-lack, and each way to be stopped. Statements of Python are those that ``make test COVERAGE=1`` has
+lack, and each way to be stopped. Statements of Python are those that ``make check COVERAGE=1`` has
 counted of this commit, if it has.
 """
 
@@ -47,6 +47,8 @@ TINY = preset("tiny")
 MODES = [mode.name.lower() for mode in Suppression]
 FILE = Path("build/coverage/tiny.dat")
 PYTHON = Path(f"build/coverage/python-{revision()}.json")
+STEPS = 20_000
+"""Steps that an instruction of the sweep may take: this RTL makes 30,000 cycles a second."""
 Case = tuple[Program, dict[str, np.ndarray]]
 
 
@@ -105,7 +107,7 @@ def run(programs: int) -> tuple[RtlDevice, Seen]:
             same_as_simulator(device, *case)
             seen.add(case[0].instructions())
     with working("values of fields that none of them has"):
-        for case in swept(TINY, seen):
+        for case in swept(TINY, seen, most=STEPS):
             device.load(zeros(TINY))
             device.run({})
             same_as_simulator(device, *case)
@@ -156,7 +158,7 @@ def main() -> None:
          "Coverage of the instructions' fields", "make coverage", False)
     if PYTHON.exists():
         show(python_rows(), options.markdown, "coverage python", "Coverage of Python's statements",
-             "make test COVERAGE=1, then make coverage", False)
+             "make check COVERAGE=1, then make coverage", False)
     if options.missed:
         for p in read_points(FILE):
             if not p.count and p.component.removeprefix("machine.").startswith(options.missed):
