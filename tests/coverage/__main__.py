@@ -47,7 +47,7 @@ TINY = preset("tiny")
 MODES = [mode.name.lower() for mode in Suppression]
 FILE = Path("build/coverage/tiny.dat")
 PYTHON = Path(f"build/coverage/python-{revision()}.json")
-STEPS = 20_000
+STEPS = 8_000
 """Steps that an instruction of the sweep may take: this RTL makes 30,000 cycles a second."""
 Case = tuple[Program, dict[str, np.ndarray]]
 
