@@ -32,6 +32,7 @@ class Staged(Operator):
     """An exact accumulator over stored values, and what is stored of it."""
 
     staged: ClassVar[bool] = True
+    moves: ClassVar[bool] = False
     fuses: ClassVar[bool] = True
     constants: ClassVar[tuple[Constant, ...]] = STAGE
 
