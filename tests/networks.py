@@ -199,7 +199,15 @@ def zoo_of_operators(seed: int = 0, size: int = 24) -> Graph:
     smooth = b.bilinear(turned, (9, 7), (2, 1), (-1, 0), (4, 1))
     most = b.stackpool(b.averagepool(y), 24, maximum=True)
     return b.done(q, r, up, b.average(up), b.maxpool(y, 3, 1, 1), masked, large, smooth, most,
-                  b.stackpool(y, 3, 2, 2), *moves(b, y))
+                  b.stackpool(y, 3, 2, 2), *moves(b, y), attention(b, y))
+
+
+def attention(b: Builder, y: str) -> str:
+    """Every row of ``y`` asks the columns of their mean, as a head of a transformer does."""
+    c, h, w = b.shape(y)
+    tokens = b.eltwise(b.conv(y, c, (h, 1), pads=(0, 0, 0, 0)), b.constant(c, 1, w))
+    scores = b.matmul(b.conv(y, 14), b.conv(tokens, 14), (3, -2))
+    return b.conv(b.matmul(scores, b.transpose(b.conv(tokens, 9)), (-128, 0)), c)
 
 
 def moves(b: Builder, y: str) -> list[str]:
