@@ -109,6 +109,8 @@ def isa_page() -> str:
         table(("value", "memory", ""), _members(Src)),
         "## Modes of SUPPRESS", prose(Suppression.__doc__),
         table(("value", "mode", ""), _members(Suppression)),
+        "## Modes of ROW", prose(RowMode.__doc__),
+        table(("value", "mode", ""), _members(RowMode)),
         "## Rows", prose(rows.__doc__),
         *(f"### {r.name}\n\n{r.doc}\n\n{_field_table(r.fields)}" for r in ROWS),
         "## Presets", prose(arch.__doc__), _presets(),
