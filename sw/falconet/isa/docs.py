@@ -27,7 +27,7 @@ from falconet.isa.machine.fields import (
     Instruction,
     instruction_classes,
 )
-from falconet.isa.machine.instructions import Dst, Segment, Src, Suppression
+from falconet.isa.machine.instructions import Dst, RowMode, Segment, Src, Suppression
 from falconet.isa.machine.registers import MAGIC, REGISTERS, Control, ErrorCode, Status
 from falconet.isa.machine.rows import ROWS
 from falconet.isa.markdown import prose, table
