@@ -11,6 +11,7 @@ import numpy as np
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
 from falconet.isa.graph.ops import operator
 from falconet.isa.graph.ops.conv import Conv
+from falconet.isa.machine.channels import exponentials, norm_epsilon, norm_stage, softmax_scale
 
 
 class Builder:
@@ -119,6 +120,21 @@ class Builder:
         self.graph.tensors[y] = dataclasses.replace(self.graph.tensors[y], scale=t.scale,
                                                     zero_point=t.zero_point)
         return y
+
+    def softmax(self, x: str, step: float = 0.05, *, masked: bool = False, **kw: Any) -> str:
+        scale, shift = softmax_scale(1 / 256)
+        attrs = {"scale": scale, "shift": shift, "masked": masked, "zp": -128, **kw}
+        return self.add("softmax", [x], attrs,
+                        {"exponential": np.array(exponentials(step), np.uint32)})
+
+    def norm(self, x: str, step: float = 0.05, *, rms: bool = False, **kw: Any) -> str:
+        c, r = self.shape(x)[0], self.random
+        stages = [norm_stage(g, b, 0.03) for g, b in zip(r.normal(0, 1, c), r.normal(0, 0.5, c))]
+        bias, gamma, shift = (np.array(v) for v in zip(*stages))
+        attrs = {"rms": rms, "zero_in": 3, "epsilon": norm_epsilon(1e-5, step, c), "zp": -4, **kw}
+        return self.add("norm", [x], attrs, {
+            "bias": bias.astype(np.int32), "gamma": gamma.astype(np.int32),
+            "shift": shift.astype(np.uint8)})
 
     def maxpool(self, x: str, k: int = 2, s: int = 2, p: int = 0) -> str:
         c = self.shape(x)[0]

@@ -164,7 +164,8 @@ def _program(ran: Ran) -> Iterator[str]:
     if any(isinstance(i, Load) and i.pair for i in instructions):
         yield "activations as weights"
     weights = Counter(i.offset for i in instructions if isinstance(i, Load)
-                      and i.segment == Segment.CODE and not i.pair and i.dst in (Dst.WEIGHTS, Dst.VECTOR))
+                      and i.segment == Segment.CODE and not i.pair
+                      and i.dst in (Dst.WEIGHTS, Dst.VECTOR))
     if max(weights.values(), default=0) > 1:
         yield "weights loaded again"
     if any(getattr(i, "in_ring", 0) or getattr(i, "a_ring", 0) for i in instructions):
