@@ -31,7 +31,7 @@ def _lower(context: Context, node: Node, layer: int) -> Op | None:
     context.in_ddr[node.output] = source
     if not context.loaded(node.output):
         return None
-    return LoadOp(node.name, layer, (), slot, h, source=source, lanes=lanes)
+    return LoadOp(f"load {node.output}", -1, (), slot, h, source=source, lanes=lanes)
 
 
 OPERATOR = Operator(_lower, lanes=_lanes)
