@@ -22,8 +22,8 @@ __all__ = ["aligned_heads", "aligned_operands", "copied", "lane_layout", "with_c
 
 
 def with_copies(graph: Graph, arch: Arch) -> Graph:
-    """Copy a tensor that two concats want, or that a concat cannot have produced in place, as inputs
-    and constants; by the MAC array where few of its lanes hold a channel."""
+    """Copy a tensor that two concats want, or that a concat cannot have produced in place, like an
+    input or a constant; by the MAC array where few of its lanes hold a channel."""
     graph, layout = graph.copy(), _inputs(graph, arch)
     in_place: set[str] = set()
     made: list[Node] = []
