@@ -114,10 +114,9 @@ class RowUnit(wiring.Component):
         alive = [Mux(live[i], q[i], -128) for i in range(_WAYS)]
         pair = [higher(alive[2 * i], alive[2 * i + 1], f"higher{i}") for i in range(2)]
         highest = higher(pair[0], pair[1], "highest")
-        with m.If(at(self.i_valid & largest, 4, "largest")):
-            m.d.sync += best.eq(
-                Mux(at(begins, 4, "best_begins") | (highest > best), highest, best)
-            )
+        fresh = at(begins, 4, "best_begins")
+        with m.If(at(self.i_valid & largest, 4, "largest") & (fresh | (highest > best))):
+            m.d.sync += best.eq(highest)
         ref = Signal(signed(8), reset_less=True)
         refer = at(begins & sums, 1, "refer")
         with m.If(refer):
