@@ -21,8 +21,8 @@ class MatMul(Staged):
 
     Channel n of pixel p is the sum over k of ``a[k, p] * b[k, n]``: the second input is what
     weights are for a pointwise convolution, and channel n of the output belongs to its pixel n,
-    counted row by row. What is multiplied is each stored value minus the input's zero point. A stored -128
-    of the second input counts as -127.
+    counted row by row. What is multiplied is each stored value minus the input's zero point. A
+    stored -128 of the second input counts as -127.
     """
 
     op = "matmul"
