@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from falconet.isa.graph.attribute import flag, number
-from falconet.isa.graph.operator import Constant
+from falconet.isa.graph.operator import Constant, Cost
 from falconet.isa.graph.row import Row
 from falconet.isa.graph.stage import TABLE
 from falconet.isa.graph.tensor import HI, LO
@@ -34,6 +34,8 @@ class Norm(Row):
         TABLE,
     )
     onnx = ("LayerNormalization", "RMSNormalization")
+    costs = (Cost(instructions.Row, "", "8 * OB + 166 + (H * W - 1) * max(8 * OB, 107)"),)
+    limits = ("The parameters of all channels fit the vector engine's memory: 16 bytes each.",)
 
     rms: bool = flag("RMS norm")
     zero_in: int = number("zero point of the input; of a layer norm it may be any value", (LO, HI),
