@@ -18,6 +18,7 @@ from falconet.compiler.importer.stage import Stage
 from falconet.compiler.unary import unary_map, uniform
 from falconet.isa import Arch, FalconetError
 from falconet.isa.graph.operator import Operator
+from falconet.isa.graph.ops.constant import Constant
 from falconet.isa.graph.tensor import HI, LO, Shape
 
 __all__ = ["STORES", "Builder", "stores"]
@@ -113,6 +114,15 @@ class Builder:
         if uniform(new):  # so that functions compose
             self._origin[t.name] = (new.inputs[0], unary_map(new))
         return t.name
+
+    def constant(self, value: Array, scale: float, zero_point: int, name: str) -> str:
+        """A tensor that holds ``value``, int8 [C, H, W]; the same one for the same values."""
+        key = "constant", value.tobytes(), value.shape, scale, zero_point
+        if key not in self._made:
+            stage = Stage(scale, zero_point, int(value.min()), int(value.max()))
+            tensor = self.emit(Constant(), f"{name}/constant", [], name, stage, {"value": value})
+            self._made[key] = Real(name, value.shape, tensor), tensor
+        return self._made[key][1]
 
     def free(self, name: str) -> str:
         """A name for a tensor: this one, or one like it."""

@@ -32,6 +32,7 @@ from falconet.compiler.importer.onnx import handlers
 from falconet.compiler.importer.onnx.context import HANDLERS, QUANTISE, Context, chw
 from falconet.compiler.importer.onnx.model import Model, read
 from falconet.compiler.importer.onnx.nodes import OnnxNode
+from falconet.compiler.importer.onnx.pointwise import pointwise
 from falconet.compiler.importer.onnx.roles import Role, having
 from falconet.compiler.importer.stage import Stage
 from falconet.compiler.nodes import weighted
@@ -42,7 +43,7 @@ __all__ = ["import_onnx", "import_structure", "import_with_sources"]
 
 _PACKAGES = (handlers, store)  # they fill HANDLERS and STORES
 _CONSTANTS_TOO = having(Role.QUANTISE, Role.VIEW)
-_POINTWISE = having(Role.CLAMP, Role.FUNCTION)
+_POINTWISE = having(Role.CLAMP, Role.FUNCTION, Role.COMBINATION)
 """Operators that see one value at a time, in whatever order."""
 
 
@@ -156,13 +157,9 @@ def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value
     if handler is None:
         node.refuse("this operator is not supported; replace it, or end the network before it and "
                     "compute it afterwards (a detector ends at its heads: describe them, --heads)")
-    view = args[0] if args else None
-    constants = [ctx.maybe_constant(a) for a in args[1:] if a is not None]
-    if isinstance(view, View) and node.op in _POINTWISE and all(
-            c is not None and c.size == 1 for c in constants):
-        inner = handler(ctx, node, [view.inner, *args[1:]])
-        assert isinstance(inner, Expr)
-        return [dataclasses.replace(view, inner=inner)]
+    if node.op in _POINTWISE and not isinstance(args[0], Quantised | IntInput):
+        if (apart := pointwise(ctx, node, args, handler)) is not None:
+            return [apart]
     found = handler(ctx, node, args)
     return found if isinstance(found, list) else [found]
 
