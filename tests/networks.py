@@ -106,6 +106,20 @@ class Builder:
         attrs, consts = self.stage(c, 5500, **kw)
         return self.add("product", [a, b], {"zeros": zeros, **attrs}, consts)
 
+    def constant(self, *shape: int) -> str:
+        value = self.random.integers(-127, 128, shape).astype(np.int8)
+        return self.add("constant", [], consts={"value": value})
+
+    def matmul(self, a: str, b: str, zeros: tuple[int, int] = (0, 0), **kw: Any) -> str:
+        attrs, consts = self.stage(self.shape(b)[2], 5500 * self.shape(b)[0] ** 0.5, **kw)
+        return self.add("matmul", [a, b], {"zeros": zeros, **attrs}, consts)
+
+    def transpose(self, x: str) -> str:
+        y, t = self.add("transpose", [x]), self.graph.tensors[x]
+        self.graph.tensors[y] = dataclasses.replace(self.graph.tensors[y], scale=t.scale,
+                                                    zero_point=t.zero_point)
+        return y
+
     def maxpool(self, x: str, k: int = 2, s: int = 2, p: int = 0) -> str:
         c = self.shape(x)[0]
         one = np.full(c, 1 << 16, np.uint32)

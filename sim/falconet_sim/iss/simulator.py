@@ -156,7 +156,26 @@ def load(machine: Machine, ins: Instruction) -> None:
     start, address = _box(ins)
     _aligned(start, machine.arch.lanes)
     data = machine.read_ddr(ins.segment, start, ins.run * machine.arch.lanes)
-    machine.write(Dst(ins.dst), address, data.reshape(*address.shape, -1))
+    data = data.reshape(*address.shape, -1)
+    if ins.pair:
+        data = _paired(machine.arch, ins, data)
+        address = (address[:, :1] + np.arange(machine.arch.lanes)) & 0xFFFF
+    machine.write(Dst(ins.dst), address, data)
+
+
+def _paired(arch: Arch, ins: Instruction, pixels: Int8) -> Int8:
+    """Activations [runs, run, lanes] -> the lane words of weights [runs, lanes, lanes]."""
+    lanes = arch.lanes
+    if ins.dst != Dst.WEIGHTS:
+        raise FalconetError(f"pair=1, but dst={ins.dst} is not {Dst.WEIGHTS.name} ({Dst.WEIGHTS})")
+    if ins.run > lanes:
+        raise FalconetError(f"run={ins.run} is more than the {lanes} output lanes of a pair=1 LOAD")
+    weight = np.zeros((len(pixels), lanes, lanes), np.int8)  # [run, output lane, input lane]
+    weight[:, : ins.run] = np.maximum(pixels, -127)
+    weight[:, 1::2] -= weight[:, ::2] < 0
+    # [run, j, k, s, i] -> [run, s, j, i, k]
+    weight = weight.reshape(len(pixels), lanes // 2, 2, arch.word_steps, arch.rows)
+    return weight.transpose(0, 3, 1, 4, 2).reshape(len(pixels), lanes, lanes)
 
 
 def load_image(machine: Machine, ins: Instruction) -> None:

@@ -86,7 +86,7 @@ def aligned_operands(graph: Graph, arch: Arch) -> Graph:
     made: list[Node] = []
     for node in graph.nodes:
         lanes = [layout[i].lane_of for i in node.inputs]
-        most = max(len(at) for at in lanes)  # what has but one channel is in all lanes
+        most = max((len(at) for at in lanes), default=0)  # one that has 1 channel is in all lanes
         many = [at for at in lanes if len(at) == most]
         if OPERATORS[node.op].aligned and any(not np.array_equal(at, many[0]) for at in many):
             for i, at in enumerate(lanes):

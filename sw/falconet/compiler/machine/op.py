@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from falconet.compiler.machine.cost import ISSUE
-from falconet.compiler.machine.place import Buffer, Region, Slot
+from falconet.compiler.machine.bring import Brought
+from falconet.compiler.machine.place import Buffer, DdrTensor, Region, Slot
 from falconet.isa import Dst, Engine, Instruction
 
 __all__ = ["Emitted", "Op", "Tile", "Tiling"]
@@ -144,6 +145,15 @@ class Op:
 
     def weights(self, b0: int, b1: int) -> bytes:
         return b""
+
+    @property
+    def stored(self) -> DdrTensor | None:
+        """The tensor that is loaded as weights, if there is one."""
+        return None
+
+    def brought(self, b0: int, b1: int) -> list[Brought]:
+        """Where the weights of these blocks come from; none: all of it from :meth:`weights`."""
+        return []
 
     def cycles(self, tile: Tile) -> int:
         """An estimate; every number in it is from :mod:`falconet.compiler.machine.cost`."""

@@ -120,8 +120,9 @@ def _sums(node: Node, shapes: list[Shape]) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Least and greatest of each kind of sum per output, and what of it is the zero point's."""
     if node.attrs.products is None:
         channels = node.attrs.channels(shapes, node.given)
-        low, high = (np.full(channels, end) for end in node.attrs.sums(shapes))
-        yield low, high, np.zeros(channels, np.int64)
+        folded = node.attrs.folded(shapes)
+        low, high = (np.full(channels, end - folded) for end in node.attrs.sums(shapes))
+        yield low, high, np.full(channels, -folded)
         return
     name, axis = node.attrs.products
     for part in node.attrs.phases(np.moveaxis(node.consts[name], axis, 0)):

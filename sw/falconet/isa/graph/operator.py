@@ -206,6 +206,10 @@ class Operator:
         """Least and greatest accumulator, where no constant is multiplied (``products``)."""
         return LO, HI
 
+    def folded(self, inputs: Sequence[Shape]) -> int:
+        """What of :meth:`sums` the machine does not sum up but adds to the bias."""
+        return 0
+
     def idle(self, inputs: Sequence[Shape]) -> bool:
         """Whether it returns its input by its attributes alone."""
         return False

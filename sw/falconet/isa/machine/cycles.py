@@ -38,7 +38,8 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     if isinstance(ins, Elementwise):
         return ins.n_b * (arch.vector_param_words + ins.n_y * ins.n_x * ins.n_src)
     if isinstance(ins, (Load, Store)):
-        return ins.n1 * ins.n2 * ins.run
+        words = arch.lanes if isinstance(ins, Load) and ins.pair else ins.run
+        return ins.n1 * ins.n2 * words
     if isinstance(ins, LoadImage):
         return ins.n_rows * ins.n_x
     if isinstance(ins, Scan):

@@ -228,11 +228,20 @@ _BOX = (
 class Load(Instruction):
     """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory.
 
-    Cycles: at best one a word, of at most 16 bytes; DDR has the last word.
+    With ``pair``, of which ``dst`` is WEIGHTS, a run of stored activations becomes the ``S`` weight
+    words of one ``(ky, kx, ib)`` of MAC: the second operand of a matrix product. Lane word ``n`` of
+    the run (``run`` is at most ``lanes``) has the weights of output lane ``n``, its byte ``i`` that
+    of input lane ``i``. They are packed in pairs as MAC reads them, -128 as -127; output lanes from
+    ``run`` on have weights of 0. So each run writes ``lanes`` lane words, from its address on.
+
+    Cycles: at best one a word that is written, of at most 16 bytes; DDR has the last word.
     """
 
     mnemonic, opcode, engine = "LOAD", 4, Engine.LOAD
-    fields = (*_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX)
+    fields = (
+        *_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX,
+        Field("pair", 1, "a run is activations that become weights"),
+    )
 
 
 class LoadImage(Instruction):

@@ -57,6 +57,9 @@ class MatMul(Staged):
         ends = [(a - self.zeros[0]) * (b - self.zeros[1]) for a in (LO, HI) for b in (LEAST, HI)]
         return inputs[0][0] * min(*ends, 0), inputs[0][0] * max(*ends, 0)
 
+    def folded(self, inputs: Sequence[Shape]) -> int:
+        return inputs[0][0] * self.zeros[0] * self.zeros[1]
+
     def mismatches(self, inputs: Sequence[Shape], consts: Consts) -> Iterator[Fault]:
         if len(inputs) == 2:
             (k, _, _), (c, rows, _) = inputs

@@ -31,7 +31,7 @@ class Transpose(Operator):
         return n, 1, c
 
     def reach(self, inputs: Sequence[Range], table: Sequence[int] | None) -> Range:
-        (lo, hi), = inputs
+        lo, hi = inputs[0]
         return max(lo, LEAST), max(hi, LEAST)
 
     def mismatches(self, inputs: Sequence[Shape], consts: Consts) -> Iterator[Fault]:
