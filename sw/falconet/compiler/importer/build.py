@@ -5,6 +5,7 @@ How a kind of expression is stored is a function in a file of `falconet.compiler
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
 from falconet.compiler.importer.expr import Clamp, Expr, Func, Leaky, Quantised, Real
+from falconet.compiler.importer.order import Dims, shape_of
 from falconet.compiler.importer.requant import Requant, identity, requantise
 from falconet.compiler.importer.stage import Stage
 from falconet.compiler.unary import unary_map, uniform
@@ -47,6 +49,9 @@ class Builder:
     -------
     sources:
         Tensor of the graph -> the ONNX value (int8 or uint8) that it equals.
+    orders:
+        Of some of these tensors: the order of the value in the tensor, and which part of the value
+        it is, where that is several tensors. The others have the value's own order.
     structure:
         The scales mean nothing yet: what depends on them is neither computed nor refused.
     ranges:
@@ -58,6 +63,7 @@ class Builder:
         self.structure = structure
         self.arch = arch
         self.sources: dict[str, str] = {}
+        self.orders: dict[str, tuple[Dims, int]] = {}
         self.ranges: dict[str, tuple[int, int]] = {}
         self._origin: dict[str, tuple[str, Array]] = {}
         self._made: dict[tuple[Any, ...], tuple[Expr, str]] = {}
@@ -72,6 +78,13 @@ class Builder:
         tensor = self.quantise(q.expr, stage, name)
         self.sources.setdefault(tensor, name)
         return Real(q.expr.node, q.expr.shape, tensor)
+
+    def ordered(self, tensor: str, value: str, dims: Dims, part: int = 0) -> None:
+        """``tensor`` equals part number ``part`` of ``value``, whose order in it is ``dims``; no
+        more is noted of one that is known already, or that holds more than the value."""
+        places = math.prod(shape_of(dims))
+        if tensor not in self.sources and places == math.prod(self.graph.tensors[tensor].shape):
+            self.sources[tensor], self.orders[tensor] = value, (dims, part)
 
     def add_input(self, name: str, shape: Shape, scale: float, zero_point: int) -> str:
         """Declare graph input ``name`` with its quantisation; a second one must be the same."""

@@ -125,9 +125,9 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
             shapes[v.name] = [d.dim_value for d in t.shape.dim]
     inputs = [v.name for v in graph.input if v.name not in constants]
     for i in inputs:
-        if i not in shapes or len(shapes[i]) not in (2, 4) or shapes[i][0] != 1:
+        if i not in shapes or len(shapes[i]) not in (2, 3, 4) or shapes[i][0] != 1:
             raise FalconetError(
-                f"input '{i}': the shape must be fixed, [1, C, H, W], batch 1; export the network "
+                f"input '{i}': the shape must be fixed, [1, C, H, W] or [1, T, C], batch 1; export the network "
                 "with a fixed input size"
             )
     for value, shape in shapes.items():
