@@ -74,6 +74,7 @@ class Fit:
         }
         _widen_scores(self.model, self.plan, ranges)
         widen_means(self.model, self.plan, ranges)
+        ranges = self.plan.settled(ranges)
         biases = None if not way.bias_correction else correct_biases(
             self.model, self.plan, ranges, self._means, self._samples, self._progress)
         return insert(self.model, self.plan, ranges, biases), ranges

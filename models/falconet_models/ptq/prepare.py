@@ -116,10 +116,10 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             if shape and not shape[0].dim_value:
                 shape[0].dim_value = 1
     shape = [d.dim_value or d.dim_param or "?" for d in dims]
-    if len(dims) != 4 or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
+    if len(dims) not in (3, 4) or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
         raise FalconetError(
             f"{name}: input '{inputs[0].name}' has the shape {shape}; "
-            "export it with the fixed shape 1 x C x H x W, or give it one with "
+            "export it with the fixed shape 1 x C x H x W, or 1 x T x C, or give it one with "
             "onnxruntime.tools.make_dynamic_shape_fixed"
         )
     check_shape(f"{name}: input '{inputs[0].name}'", shape)

@@ -107,7 +107,7 @@ def _samples(
             used = used or preprocess_of(model)
             item = to_tensor(item, used)
         item = item.astype(np.float32)
-        item = item[None] if item.ndim == 3 else item
+        item = item[None] if item.ndim == len(shape) - 1 else item
         if item.shape != shape:
             raise FalconetError(
                 f"calibration image {i}: its shape {list(item.shape)} is not the input's "
@@ -141,8 +141,8 @@ def _plan(model: onnx.ModelProto, why: str = "") -> Plan:
 
 def _unmeasured(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """The QDQ model with ranges of no meaning, each another so that none equal by chance."""
-    return insert(model, plan, {
-        first: (-1.0, 1.0 + i / 1024) for i, first in enumerate(plan.members())})
+    return insert(model, plan, plan.settled({
+        first: (-1.0, 1.0 + i / 1024) for i, first in enumerate(plan.members())}))
 
 
 def unmeasured(

@@ -198,8 +198,8 @@ def _stored(ctx: Context, name: str) -> str:
 
 
 def _is_tokens(view: View) -> bool:
-    """Whether it is all of a tensor, its channels along the last axis and its pixels in order."""
-    found = pixels_of(view.dims, view.inner.shape)
+    """Whether it is [1, T, C] of all of a tensor, its pixels in order."""
+    found = pixels_of(view.dims, view.inner.shape) if len(view.dims) == 3 else None
     return found is not None and np.array_equal(found, np.arange(math.prod(view.inner.shape[1:])))
 
 
