@@ -18,6 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from falconet.compiler.importer.onnx.composed import composed
+
 __all__ = ["SHARES", "Attention", "StoredConstant", "symmetric"]
 
 SHARES = 0.0, 255 / 256
@@ -58,7 +60,7 @@ class Attention:
     graph: onnx.GraphProto
     constants_of: Mapping[str, onnx.TensorProto]
     readers: Mapping[str, Sequence[onnx.NodeProto]]
-    ranks: Mapping[str, int]
+    shapes: Mapping[str, Sequence[int]]
     inside: set[str] = field(default_factory=set)
     operands: set[str] = field(default_factory=set)
     narrow: set[str] = field(default_factory=set)
@@ -66,9 +68,15 @@ class Attention:
     constants: list[StoredConstant] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        results = [o.name for o in self.graph.output]
+        norms = composed(self.graph.node, self._constant, self.shapes, results)
+        for c in norms.values():
+            self.inside |= c.inside
         makers = {o: n for n in self.graph.node for o in n.output}
         for node in self.graph.node:
             out = node.output[0]
+            if out in self.inside or out in norms:
+                continue
             if node.op_type == "Softmax":
                 self.shares.add(out)
             elif self._product(node):
@@ -78,10 +86,9 @@ class Attention:
                 self.narrow.update(i for i in node.input if i not in self.constants_of)
             else:
                 self._constants(node)
-        results = {o.name for o in self.graph.output}
         for node in self.graph.node:
             out = node.output[0]
-            if out not in results and (self._factor_before(node) or self._pending(node)):
+            if out not in results and out not in norms and (self._factor_before(node) or self._pending(node)):
                 self.inside.add(out)
 
     def sources(self, members: Iterable[str]) -> set[str]:
@@ -152,11 +159,14 @@ class Attention:
             self.constants += [StoredConstant(node.output[0], k, node.output[0]) for k, _ in given]
         elif node.op_type in ("Add", "Sub", "Mul") and len(active) == len(given) == 1:
             dims = list(self.constants_of[given[0][1]].dims)
-            rank = self.ranks.get(active[0], 0)
+            rank = len(self.shapes.get(active[0], []))
             dims = [1] * (rank - len(dims)) + dims
             channel = 1 if rank == 4 else rank - 1
             if any(n > 1 for axis, n in enumerate(dims) if axis != channel):
                 self.constants.append(StoredConstant(node.output[0], given[0][0]))
+
+    def _constant(self, name: str) -> NDArray[np.generic] | None:
+        return self._value(name) if name in self.constants_of else None
 
     def _value(self, name: str) -> NDArray[np.generic]:
         return numpy_helper.to_array(self.constants_of[name])

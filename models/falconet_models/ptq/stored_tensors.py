@@ -114,9 +114,9 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     results = {o.name for o in graph.output}
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
     functions, tables = _functions(graph, constants, readers)
-    ranks = {v.name: len(v.type.tensor_type.shape.dim)
-             for v in (*graph.value_info, *graph.input, *graph.output)}
-    attention = Attention(graph, constants, readers, ranks)
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+              for v in (*graph.value_info, *graph.input, *graph.output)}
+    attention = Attention(graph, constants, readers, shapes)
 
     def inside(node: onnx.NodeProto) -> bool:
         """Whether the node's result exists only on the way to the next node's."""

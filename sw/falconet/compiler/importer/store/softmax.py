@@ -11,6 +11,7 @@ from falconet.compiler.importer.stage import Stage
 from falconet.isa import FalconetError
 from falconet.isa.graph.ops import softmax as ops
 from falconet.isa.graph.tensor import HI, LO
+from falconet.isa.machine.channels import exponentials, softmax_scale
 
 __all__: list[str] = []
 
@@ -23,11 +24,10 @@ def softmax(builder: Builder, expr: Softmax, stage: Stage, name: str) -> str:
     if expr.kept is not None:
         source = _hidden(builder, expr, expr.kept, f"{name}/masked")
     t = builder.graph.tensors[source]
-    step = 1 / 16 if builder.structure else t.scale
-    entries = np.rint(2.0**22 * np.exp(-np.arange(256) * step)).astype(np.uint32)
-    share = builder.requantise(np.array([2.0**-16 / stage.scale]), stage)
-    consts = {"exponential": entries, "mult": share.mult, "shift": share.shift}
-    attrs = ops.Softmax(masked=expr.kept is not None, **stage.clamp())
+    step, out = (1 / 16, 1 / 256) if builder.structure else (t.scale, stage.scale)
+    scale, shift = softmax_scale(out)
+    consts = {"exponential": np.array(exponentials(step), np.uint32)}
+    attrs = ops.Softmax(scale=scale, shift=shift, masked=expr.kept is not None, **stage.clamp())
     return builder.emit(attrs, expr.node, [source], name, stage, consts)
 
 
