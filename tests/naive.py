@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
-from falconet.isa import Dst, End, Program, RowMode, Segment, output_stage, unpack_pair
+from falconet.isa import (
+    Dst,
+    End,
+    Program,
+    RowMode,
+    Segment,
+    output_stage,
+    pack_pair,
+    unpack_pair,
+)
 from falconet.isa.machine.channels import softmax, standardised
 from falconet.runtime.tensors import pack_input
 
@@ -206,9 +215,29 @@ class Naive:
 
     def do_LOAD(self, i) -> None:
         words = self.mem[Dst(i.dst)]
+        if i.pair:
+            for i2 in range(i.n2):
+                for i1 in range(i.n1):
+                    self.pairs(i, i.offset + i2 * i.ddr_step2 + i1 * i.ddr_step1,
+                               i.base + i2 * i.step2 + i1 * i.step1)
+            return
         for at, address in self.runs(i):
             data = self.ddr[i.segment][at : at + self.n]
             words[address % len(words)] = [signed(b) for b in data]
+
+    def pairs(self, i, at: int, base: int) -> None:
+        """A run becomes ``lanes // rows`` weight words."""
+        n, rows, words = self.n, self.arch.rows, self.mem[Dst.WEIGHTS]
+        for out in range(n):
+            for inside in range(n):
+                s, row = divmod(inside, rows)
+                pair = []
+                for lane in (out & ~1, out | 1):
+                    byte = self.ddr[i.segment][at + lane * n + inside] if lane < i.run else 0
+                    pair.append(max(signed(byte), -127))
+                byte = s * rows * n + (out // 2 * rows + row) * 2 + out % 2
+                address = (base + byte // n) % 65536 % len(words)
+                words[address][byte % n] = pack_pair(*pair)[out % 2]
 
     def do_STORE(self, i) -> None:
         for at, address in self.runs(i):

@@ -142,10 +142,11 @@ def paired(arch: Arch, pixels: bytes) -> list[tuple[int, bytes]]:
 
 def random_pair(rng: random.Random, arch: Arch) -> Load:
     """Of activations, with runs that fill the output lanes or do not."""
-    segment, run = rng.randrange(4), rng.choice([arch.lanes, arch.lanes, rng.randint(1, arch.lanes)])
+    segment, lanes = rng.randrange(4), arch.lanes
+    run = rng.choice([lanes, lanes, rng.randint(1, lanes)])
     n1, n2 = rng.randint(1, 4), rng.randint(1, 3)
     step1, step2 = (8 * rng.randrange(300) for _ in range(2))
-    extent = (n1 - 1) * step1 + (n2 - 1) * step2 + run * arch.lanes
+    extent = (n1 - 1) * step1 + (n2 - 1) * step2 + run * lanes
     last = (SEGMENTS[segment][1] - extent) // 8
     return Load(
         segment=segment, dst=Dst.WEIGHTS, pair=1, run=run, n1=n1, n2=n2,
@@ -273,7 +274,8 @@ async def random_programs(dut: Any) -> None:
     for p in PORTS:
         read_slave(dut, p, ddr, rng, share)
     cocotb.start_soon(bench.ready_pauses(rng, share))
-    program = [rng.choice([random_load, random_image, random_pair])(rng, arch) for _ in range(given["n"])]
+    kinds = [random_load, random_image, random_pair]
+    program = [rng.choice(kinds)(rng, arch) for _ in range(given["n"])]
     expected, counts = [], []
     for i in program:
         expected += model(arch, i, ddr)

@@ -42,7 +42,7 @@ from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
 from falconet_sim.iss.channels import row
 from falconet_sim.iss.detect import mark, scan
-from falconet_sim.iss.machine import Machine, Step
+from falconet_sim.iss.machine import Index, Machine, Step
 from falconet_sim.iss.suppress import suppress
 from falconet_sim.iss.views import view, window_view
 
@@ -160,14 +160,13 @@ def load(machine: Machine, ins: Instruction) -> None:
     data = machine.read_ddr(ins.segment, start, ins.run * machine.arch.lanes)
     data = data.reshape(*address.shape, -1)
     if ins.pair:
-        data = _paired(machine.arch, ins, data)
-        address = (address[:, :1] + np.arange(machine.arch.lanes)) & 0xFFFF
+        address, data = _paired(machine.arch, ins, address[:, :1], data)
     machine.write(Dst(ins.dst), address, data)
 
 
-def _paired(arch: Arch, ins: Instruction, pixels: Int8) -> Int8:
-    """Activations [runs, run, lanes] -> the lane words of weights [runs, lanes, lanes]."""
-    lanes = arch.lanes
+def _paired(arch: Arch, ins: Instruction, first: Index, pixels: Int8) -> tuple[Index, Int8]:
+    """Activations [runs, run, lanes] -> addresses and lane words of weights, [runs, rows, S]."""
+    lanes, n_steps = arch.lanes, arch.word_steps
     if ins.dst != Dst.WEIGHTS:
         raise FalconetError(f"pair=1, but dst={ins.dst} is not {Dst.WEIGHTS.name} ({Dst.WEIGHTS})")
     if ins.run > lanes:
@@ -175,9 +174,12 @@ def _paired(arch: Arch, ins: Instruction, pixels: Int8) -> Int8:
     weight = np.zeros((len(pixels), lanes, lanes), np.int8)  # [run, output lane, input lane]
     weight[:, : ins.run] = np.maximum(pixels, -127)
     weight[:, 1::2] -= weight[:, ::2] < 0
-    # [run, j, k, s, i] -> [run, s, j, i, k]
-    weight = weight.reshape(len(pixels), lanes // 2, 2, arch.word_steps, arch.rows)
-    return weight.transpose(0, 3, 1, 4, 2).reshape(len(pixels), lanes, lanes)
+    # [run, j, k, s, i] -> bytes (j, i, k) of word s, lane words of which are [run, s, r]
+    weight = weight.reshape(len(pixels), lanes // 2, 2, n_steps, arch.rows)
+    words = weight.transpose(0, 3, 1, 4, 2).reshape(len(pixels), n_steps, arch.rows, lanes)
+    address = (first + np.arange(lanes)) & 0xFFFF
+    # The machine makes the words of one pair of pixels after the other.
+    return address.reshape(-1, n_steps, arch.rows).swapaxes(1, 2), words.swapaxes(1, 2)
 
 
 def load_image(machine: Machine, ins: Instruction) -> None:

@@ -94,6 +94,9 @@ def aligned_operands(graph: Graph, arch: Arch) -> Graph:
                     node.inputs[i] = copied(graph, node.inputs[i], f"{node.name}/aligned{i}", made,
                                             arch)
                     layout[node.inputs[i]] = _lanes(made[-1], layout, arch)
+        elif OPERATORS[node.op].dense and not np.array_equal(lanes[0], np.arange(most)):
+            node.inputs[0] = copied(graph, node.inputs[0], f"{node.name}/aligned", made, arch)
+            layout[node.inputs[0]] = _lanes(made[-1], layout, arch)
         made.append(node)
         layout[node.output] = _lanes(node, layout, arch)
     graph.nodes = made

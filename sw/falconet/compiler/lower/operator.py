@@ -114,6 +114,8 @@ class Operator:
         The output's layout, from those of the inputs.
     aligned:
         All inputs must have a channel in the same lane; copies see to it.
+    dense:
+        Channel c of each input must be in lane c; copies see to it.
     empty:
         Sums of lanes without a channel are 0, and :meth:`Context.empty` is heeded.
     """
@@ -123,4 +125,5 @@ class Operator:
     expand: Callable[[Graph, Node, Arch], list[Node]] | None = None
     lanes: Callable[[Node, Sequence[Layout], Arch], Layout] = same
     aligned: bool = False
+    dense: bool = False
     empty: bool = False

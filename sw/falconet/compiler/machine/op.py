@@ -84,6 +84,7 @@ class Op:
 
     at_once: ClassVar[bool] = False  # one tile, all rows of all inputs, unless a plan cuts it
     blockwise: ClassVar[bool] = False  # block b of the output reads block b of each input alone
+    whole: ClassVar[bool] = False  # all blocks of the output come in one tile
     engine: ClassVar[Engine] = Engine.LOAD
     memory: ClassVar[Dst | None] = None  # where weights go
 

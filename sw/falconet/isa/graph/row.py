@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from falconet.isa.graph.attribute import number
 from falconet.isa.graph.operator import Consts, Fault, Operator
+from falconet.isa.graph.stage import reached
 from falconet.isa.graph.tensor import HI, LO, Range, Shape
+from falconet.isa.machine import instructions
 
 __all__ = ["CHANNELS", "Row"]
 
-CHANNELS = 4095
+CHANNELS = instructions.Row.field("n_channels").hi
 """Most of a pixel."""
 
 
@@ -23,14 +25,14 @@ class Row(Operator):
     moves: ClassVar[bool] = False
 
     zp: int = number("zero point of the output", (LO, HI), 0)
-    lo: int = number("clamp from below", (LO, HI), LO)
-    hi: int = number("clamp from above", (LO, HI), HI)
+    lo: int = number("clamp from below, before the table", (LO, HI), LO)
+    hi: int = number("clamp from above, before the table", (LO, HI), HI)
 
     def steps(self, inputs: Sequence[Shape], consts: Consts) -> int:
         return 2 * super().steps(inputs, consts)
 
     def reach(self, inputs: Sequence[Range], table: Sequence[int] | None) -> Range:
-        return self.lo, self.hi
+        return reached(self.lo, self.hi, table)
 
     def mismatches(self, inputs: Sequence[Shape], consts: Consts) -> Iterator[Fault]:
         if self.lo > self.hi:

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from falconet.isa.graph.operator import Constant as Given
-from falconet.isa.graph.operator import Consts, Cost, Fault, Operator
+from falconet.isa.graph.operator import Consts, Fault, Operator
 from falconet.isa.graph.tensor import HI, LO, Range, Shape
-from falconet.isa.machine.instructions import Load
 
 __all__ = ["Constant"]
 
@@ -22,7 +21,6 @@ class Constant(Operator):
     arity = 0, 0
     constants = (Given("value", "int8", ("C", "H", "W"), "what is stored", LO, HI),)
     onnx = ("Constant",)
-    costs = (Cost(Load, "", "OB * H * W"),)
 
     def shape(self, inputs: Sequence[Shape], consts: Consts) -> Shape:
         value = consts.get("value")
