@@ -24,7 +24,7 @@ def features(case: Case, ran: Ran) -> set[str]:
     for node in graph.nodes:
         found.add(f"operator {node.op}")
         found.update(_operator(graph, node, arch))
-        if "mult" in node.consts:
+        if "mult_neg" in node.consts:
             found.update(_stage(node, arch))
     found.update(_shape(graph, arch))
     found.update(_program(ran))
@@ -78,6 +78,12 @@ def _operator(graph: Graph, node: Node, arch: Arch) -> Iterator[str]:
                          ("product of a tensor by itself", len(set(node.inputs)) == 1)):
             if ok:
                 yield name
+    elif node.op == "softmax" and a.get("masked"):
+        yield "mask"
+    elif node.op == "norm":
+        yield "RMS norm" if a.get("rms") else "layer norm"
+        if np.any(node.consts["gamma"] < 0):
+            yield "negative gamma"
     if node.op == "product" and {-128, 127} & set(a["zeros"]):
         yield "zero point of a factor at an end"
     elif node.op == "slice" and a["begin"] % arch.lanes:
@@ -181,6 +187,7 @@ EXPECTED = (
     "one column for all", "zero point of a factor at an end", "slice within a block",
     "product without zero points", "product with both zero points",
     "product with a zero point of -128", "product of a tensor by itself", "activations as weights",
+    "mask", "RMS norm", "layer norm", "negative gamma",
     "channels in another order", "channels again, or filled", "several pictures",
     "rows for columns", "pixels filled", "pixels backwards", "pixels left out", "pixels again",
     "kernel of two sizes", "even kernel", "kernel above 7", "stride", "two strides",

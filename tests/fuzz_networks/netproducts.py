@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from falconet.isa.graph.ops.matmul import MatMul
+from falconet.isa.machine.channels import exponentials, norm_stage, softmax_scale
 
 if TYPE_CHECKING:
     from netgraphs import GraphMaker
 
 __all__ = ["PRODUCTS"]
+
+Array = NDArray[Any]
 
 
 def constant(maker: GraphMaker, x: str) -> str | None:
@@ -73,5 +77,44 @@ def transpose(maker: GraphMaker, x: str) -> str | None:
     return maker.add("transpose", [x], {}, None, c * maker.blocks(c) * maker.blocks(w))
 
 
-PRODUCTS = {"constant": constant, "matmul": matmul, "transpose": transpose}
+def softmax(maker: GraphMaker, x: str) -> str | None:
+    """Of any scale: from all alike to the largest alone."""
+    d, (c, h, w) = maker.draw, maker.shape(x)
+    step = d.pick((0.05, 1e-4, 0.5, 4.0, 1 / 64))
+    scale, shift = softmax_scale(d.pick((1 / 256, 1 / 256, 1 / 16, 1 / 1000, 1.0)))
+    attrs: dict[str, Any] = {"scale": scale, "shift": shift, "masked": d.chance(50)}
+    return maker.add("softmax", [x], {**attrs, **_clamp(maker)}, {
+        "exponential": np.array(exponentials(step), np.uint32), **_table(maker)},
+        h * w * (3 * maker.blocks(c) + 25))
+
+
+def norm(maker: GraphMaker, x: str) -> str | None:
+    """Gammas of either sign and of 0; an epsilon at its end."""
+    d, (c, h, w), arch = maker.draw, maker.shape(x), maker.arch
+    if arch.vector_param_words * maker.blocks(c) > arch.vector_words:
+        return None
+    random = d.random()
+    gamma, beta = random.normal(0, d.pick((1.0, 0.01, 10.0)), c), random.normal(0, 1, c)
+    gamma[random.random(c) < 0.1] = 0
+    stages = [norm_stage(g, b, 0.03, acc_bits=arch.acc_bits) for g, b in zip(gamma, beta)]
+    bias, mult, shift = (np.array(v) for v in zip(*stages))
+    attrs: dict[str, Any] = {"rms": d.chance(50), "zero_in": d.pick((0, 3, -128, 127)),
+                             "epsilon": d.pick((0, 1, 1 << 16, (1 << 40) - 1))}
+    return maker.add("norm", [x], {**attrs, **_clamp(maker)}, {
+        "bias": bias.astype(np.int32), "gamma": mult.astype(np.int32),
+        "shift": shift.astype(np.uint8), **_table(maker)}, h * w * (2 * maker.blocks(c) + 52))
+
+
+def _clamp(maker: GraphMaker) -> dict[str, Any]:
+    return maker.clamp(maker.draw.pick(("plain", "plain", "any", "constant")))
+
+
+def _table(maker: GraphMaker) -> dict[str, Array]:
+    if maker.draw.chance(80):
+        return {}
+    return {"table": maker.draw.random().integers(-128, 128, 256).astype(np.int8)}
+
+
+PRODUCTS = {"constant": constant, "matmul": matmul, "transpose": transpose, "softmax": softmax,
+            "norm": norm}
 """By the operator's name."""

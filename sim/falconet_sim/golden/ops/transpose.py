@@ -10,4 +10,5 @@ __all__: list[str] = []
 
 @integers("transpose")
 def transpose(inputs: list[Int8], attrs: Attrs, consts: Consts) -> Int8:
-    return np.maximum(inputs[0].transpose(2, 1, 0), -127)
+    found: Int8 = np.maximum(inputs[0].transpose(2, 1, 0), -127)
+    return found

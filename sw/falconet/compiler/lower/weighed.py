@@ -1,4 +1,4 @@
-"""Tensors that are loaded as weights: they lie in DDR, with zeros in all lanes without a channel."""
+"""Tensors that are loaded as weights: they hold zeros in all lanes without a channel."""
 
 from __future__ import annotations
 

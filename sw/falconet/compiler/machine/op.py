@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from falconet.compiler.machine.cost import ISSUE
 from falconet.compiler.machine.bring import Brought
+from falconet.compiler.machine.cost import ISSUE
 from falconet.compiler.machine.place import Buffer, DdrTensor, Region, Slot
 from falconet.isa import Dst, Engine, Instruction
 

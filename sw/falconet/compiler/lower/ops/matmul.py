@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from falconet.compiler.graph import Node
-from falconet.compiler.lower.ddr import in_ddr
 from falconet.compiler.lower.operator import Context, Layout, Operator, dense
 from falconet.compiler.lower.stage import stage_of
+from falconet.compiler.lower.stored import in_ddr
 from falconet.compiler.machine.matmul import MatMulOp
 from falconet.compiler.machine.op import Op
 from falconet.isa import Arch, FalconetError, Mac

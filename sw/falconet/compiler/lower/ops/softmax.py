@@ -6,7 +6,7 @@ import numpy as np
 
 from falconet.compiler.graph import Node
 from falconet.compiler.lower.operator import Context, Operator
-from falconet.compiler.lower.rows import in_order, over_channels
+from falconet.compiler.lower.pixelwise import in_order, over_channels
 from falconet.compiler.machine.op import Op
 from falconet.isa import RowMode
 from falconet.isa.graph.ops.softmax import Softmax
