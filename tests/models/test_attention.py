@@ -1,0 +1,174 @@
+"""Attention from PyTorch to integers: quantised, layer by layer like onnxruntime, golden like ISS."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx_nets import agree
+from torch import nn
+
+from falconet.compiler import compile_model
+from falconet.compiler.importer.onnx.convert import import_onnx
+from falconet.isa import preset
+from falconet_models.ptq.quantize import quantize
+from falconet_sim.golden.device import GoldenDevice
+from falconet_sim.iss.simulator import IssDevice
+
+T, C, HEADS = 10, 32, 2
+
+
+class SelfAttention(nn.Module):
+    """PyTorch's own: with weights asked for, the heads are three-dimensional."""
+
+    def __init__(self, weights: bool) -> None:
+        super().__init__()
+        self.attention, self.weights = nn.MultiheadAttention(C, HEADS, batch_first=True), weights
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.attention(x, x, x, need_weights=self.weights)[0]
+        return y
+
+
+class Layer(nn.Module):
+    def __init__(self, mask: torch.Tensor | None, **options: object) -> None:
+        super().__init__()
+        self.mask = mask
+        self.layer = nn.TransformerEncoderLayer(
+            C, HEADS, 2 * C, batch_first=True, **options)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.layer(x, src_mask=self.mask)
+        return y
+
+
+class Filled(nn.Module):
+    """A mask by ``masked_fill``, padding, which hides whole columns."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.qkv, self.value = nn.Linear(C, 3 * C), value
+        self.register_buffer("padding", torch.arange(T) >= T - 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (y.view(1, T, HEADS, -1).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        scores = (q @ k.transpose(-2, -1) / 4).masked_fill(self.padding, self.value)
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(1, T, C)
+
+
+class Patches(nn.Module):
+    """Patches and a class token with positions, a block, and the class token's head."""
+
+    def __init__(self, mean: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, C, 8, 8)
+        self.token, self.positions = (
+            nn.Parameter(torch.randn(1, n, C) * 0.5) for n in (1, 17))
+        self.block = nn.TransformerEncoderLayer(C, HEADS, 2 * C, batch_first=True,
+                                                activation="gelu", norm_first=True)
+        self.norm, self.head, self.mean = nn.LayerNorm(C), nn.Linear(C, 12), mean
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.patches(x).flatten(2).transpose(1, 2)
+        y = torch.cat([self.token.expand(len(y), -1, -1), y], 1) + self.positions
+        y = self.norm(self.block(y))
+        found: torch.Tensor = self.head(y.mean(1) if self.mean else y[:, 0])
+        return found
+
+
+class Norm(nn.Module):
+    """A norm in small operators, between two layers."""
+
+    def __init__(self, rms: bool) -> None:
+        super().__init__()
+        self.first, self.last, self.rms = nn.Linear(C, 48), nn.Linear(48, 16), rms
+        self.gamma, self.beta = nn.Parameter(torch.rand(48) + 0.5), nn.Parameter(torch.randn(48))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        if not self.rms:
+            x = x - x.mean(-1, keepdim=True)
+        x = x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * self.gamma
+        y: torch.Tensor = self.last(x if self.rms else x + self.beta)
+        return y
+
+
+class Graph(nn.Module):
+    """A constant matrix by tokens by weights: a graph convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("near", torch.rand(T, T).softmax(-1))
+        self.layer = nn.Linear(C, 24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.near @ self.layer(x)).relu()
+
+
+CAUSAL = nn.Transformer.generate_square_subsequent_mask(T)
+CASES: dict[str, tuple[Callable[[], nn.Module], Counter[str]]] = {
+    "self-attention": (lambda: SelfAttention(False),
+                       Counter(matmul=4, softmax=2, transpose=2, conv=2, slice=6, concat=1)),
+    "heads without batch": (lambda: SelfAttention(True),
+                            Counter(matmul=4, softmax=2, transpose=2, conv=2, slice=6, concat=1)),
+    "encoder layer": (lambda: Layer(None), Counter(matmul=4, softmax=2, norm=2)),
+    "norm first, GELU": (lambda: Layer(None, norm_first=True, activation="gelu"),
+                         Counter(matmul=4, softmax=2, norm=2)),
+    "causal": (lambda: Layer(CAUSAL), Counter(matmul=4, softmax=2, norm=2, constant=1)),
+    "padding of -inf": (lambda: Filled(-torch.inf), Counter(matmul=4, softmax=2, constant=1)),
+    "padding of -1e9": (lambda: Filled(-1e9), Counter(matmul=4, softmax=2, constant=1)),
+    "class token": (lambda: Patches(False), Counter(norm=3, constant=2)),
+    "mean of tokens": (lambda: Patches(True), Counter(norm=3, constant=2)),
+    "layer norm": (lambda: Norm(False), Counter(norm=1, conv=2)),
+    "RMS norm": (lambda: Norm(True), Counter(norm=1, conv=2)),
+    "graph": (Graph, Counter(matmul=1, constant=1, transpose=1, conv=1)),
+}
+
+
+def exported(network: nn.Module, shape: tuple[int, ...], opset: int = 17) -> onnx.ModelProto:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network.eval(), (torch.zeros(shape),), file, opset_version=opset,
+                          dynamo=False, input_names=["x"], output_names=["y"])
+    return onnx.load_from_string(file.getvalue())
+
+
+@cache
+def network(name: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Float and quantised."""
+    torch.manual_seed(len(name))
+    made = CASES[name][0]()
+    shape = (1, 3, 32, 32) if isinstance(made, Patches) else (1, T, C)
+    model = exported(made, shape)
+    random = np.random.default_rng(0)
+    return model, quantize(model, [random.normal(0, 1, shape).astype(np.float32)
+                                   for _ in range(4)])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_layer_differs_by_more_than_one(name: str) -> None:
+    quantised = network(name)[1]
+    found = Counter(n.op for n in import_onnx(quantised).nodes)
+    for op, count in CASES[name][1].items():
+        assert found[op] == count, found
+    agree(quantised, rate=0.02)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_simulator_gives_the_same(name: str) -> None:
+    program = compile_model(network(name)[1], preset("tiny"), "attention")
+    entry = program.header["inputs"][0]
+    random = np.random.default_rng(3)
+    x = {entry["name"]: random.integers(-128, 128, entry["shape"]).astype(np.int8)}
+    expected, found = GoldenDevice(program).run(x).outputs, IssDevice(program).run(x).outputs
+    assert expected.keys() == found.keys()
+    for key in expected:
+        assert np.array_equal(expected[key], found[key])
