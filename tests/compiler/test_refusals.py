@@ -50,20 +50,22 @@ def _other_scale(n: Net, x: str) -> str:
 CASES: dict[str, tuple[Body, str]] = {
     "operator": (lambda n, x: n.op("LogSoftmax", x), "not supported"),
     "softmax of rows": (lambda n, x: n.op("Softmax", x, axis=2), "a softmax along axis 2 of 4"),
-    "norm of an image": (lambda n, x: n.op("LayerNormalization", x, np.ones((8, 12, 10), F), axis=1),
-                         "it goes over 3 axes"),
+    "norm of an image": (lambda n, x: n.op("LayerNormalization", x, np.ones((8, 12, 10), F),
+                                           axis=1), "it goes over 3 axes"),
     "two conditions": (lambda n, x: n.op("Where", n.op("Greater", x, np.float32(0)), x, x),
                        "not supported"),
     "no mask": (lambda n, x: n.op("Where", np.eye(12, 10, dtype=bool), x, np.float32(3)),
                 "it puts 3 in the place of values"),
     "stored with its mask": (
-        lambda n, x: n.op("Add", x, np.where(np.eye(12, 10), F(-1e9), F(0))), "let a Softmax follow"),
+        lambda n, x: n.op("Add", x, np.where(np.eye(12, 10), F(-1e9), F(0))),
+        "let a Softmax follow"),
     "scale of a softmax": (lambda n, x: n.op("Softmax", n.q(x), axis=1), "a softmax's scale of"),
     "constant per channel": (
         lambda n, x: n.op("Concat", n.op("Reshape", x, np.array([1, 120, 8])),
                           n.weight(1, 2, 8, axis=2), axis=1), "has a scale per channel"),
-    "norm before Q": (lambda n, x: n.op("LayerNormalization", n.op("Reshape", n.conv(x, 8), np.array(
-        [1, 96, 10])), np.ones(10, F)), "has no quantisation parameters"),
+    "norm before Q": (
+        lambda n, x: n.op("LayerNormalization", n.op("Reshape", n.conv(x, 8), np.array(
+            [1, 96, 10])), np.ones(10, F)), "has no quantisation parameters"),
     "slopes after a table": (
         lambda n, x: n.op("PRelu", n.op("Tanh", x), np.geomspace(1e-3, 99, 8, dtype=F)
                           .reshape(8, 1, 1)),
@@ -188,7 +190,8 @@ def test_what_a_false_refusal_would_be() -> None:
             truth.check(lie, model)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 4, 4), ("batch", 8, 4, 4), (1, 8, "h", "w"), (1, 8, 4, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 8, 4, 4), ("batch", 8, 4, 4), (1, 8, "h", "w"),
+                                   (1, 8, 4, 4, 4)])
 def test_shapes(shape: tuple[object, ...]) -> None:
     n = Net()
     n.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]

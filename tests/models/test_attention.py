@@ -1,4 +1,4 @@
-"""Attention from PyTorch to integers: quantised, layer by layer like onnxruntime, golden like ISS."""
+"""Attention from PyTorch to integers: quantised, and layer by layer like onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the quantiser must know of attention: masks, factors, operands of products, constants.
 
-* Factors of a product of two activations (1 / sqrt(d)), a mask in front of a softmax and what a norm
-  is made of exist only on the way to the next operator: nothing is stored of them.
+* Factors of a product of two activations (1 / sqrt(d)), a mask in front of a softmax and what a
+  norm is made of exist only on the way to the next operator: nothing is stored of them.
 * An operand of such a product has zero point 0, so that the machine multiplies no zero points, and
   no -128, which no second operand holds. Scores that are masked have none either: it is the mask.
 * A softmax has the range of a share, whatever was measured.

@@ -93,8 +93,8 @@ def matrices(ctx: Context, node: OnnxNode, value: Value | None, index: int, *, t
     shape = ctx.model.shape(node.inputs[index], node)
     lead = tuple(shape[:-2])
     if len(shape) < 2 or math.prod(lead) > _MOST:
-        node.refuse(f"'{node.inputs[index]}' of shape {shape} is no matrix, or more than {_MOST} of "
-                    "them; reshape it")
+        node.refuse(f"'{node.inputs[index]}' of shape {shape} is no matrix, or more than {_MOST} "
+                    "of them; reshape it")
     if isinstance(value, Weight):
         each = value.q.reshape(-1, *shape[-2:])
         return lead, [constant_tensor(ctx, node, value, (q if turned else q.T)[:, None])
@@ -120,7 +120,7 @@ def _matrix(ctx: Context, node: OnnxNode, inner: Expr, rows: Array | None, colum
     """A tensor [columns, 1, rows] of values by their offsets."""
     if rows is None or columns is None:
         node.refuse("an axis is too long to be taken apart; simplify the model")
-    c, h, w = inner.shape
+    _, h, w = inner.shape
     size = h * w
 
     def channels(v: Array) -> bool:
@@ -139,7 +139,7 @@ def _matrix(ctx: Context, node: OnnxNode, inner: Expr, rows: Array | None, colum
 
 def one_row(ctx: Context, node: OnnxNode, x: Expr) -> Expr:
     """[C, H, W] as [C, 1, H * W]."""
-    c, h, w = x.shape
+    _, h, w = x.shape
     if h == 1:
         return x
     if h > Pick.arity[1]:

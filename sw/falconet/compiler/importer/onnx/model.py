@@ -128,8 +128,8 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
     for i in inputs:
         if i not in shapes or len(shapes[i]) not in (2, 3, 4) or shapes[i][0] != 1:
             raise FalconetError(
-                f"input '{i}': the shape must be fixed, [1, C, H, W] or [1, T, C], batch 1; export the network "
-                "with a fixed input size"
+                f"input '{i}': the shape must be fixed, [1, C, H, W] or [1, T, C], batch 1; export "
+                "the network with a fixed input size"
             )
     for value, shape in shapes.items():
         if shape[:1] == [1]:

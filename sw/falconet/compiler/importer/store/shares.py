@@ -46,5 +46,5 @@ def _hidden(builder: Builder, expr: Softmax, kept: NDArray[np.bool_], name: str)
 
 @stores(Masked)
 def masked(builder: Builder, expr: Masked, stage: Stage, name: str) -> str:
-    raise FalconetError("scores are stored with a mask of minus infinity in them; store them before "
-                        "it, and let a Softmax follow")
+    raise FalconetError("scores are stored with a mask of minus infinity in them; store them "
+                        "before it, and let a Softmax follow")

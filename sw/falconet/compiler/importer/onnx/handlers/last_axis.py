@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,11 @@ def softmax(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     if axis != len(shape) - 1:
         node.refuse(f"a softmax along axis {axis} of {len(shape)} dimensions; only channels, or "
                     "the last axis, are supported: transpose before and after it")
-    if isinstance(x, View) and pixels_of(x.dims, x.inner.shape) is not None or len(shape) == 2:
+    tokens = isinstance(x, View) and pixels_of(x.dims, x.inner.shape) is not None
+    if tokens or math.prod(shape[:-2]) == 1:
         inner, dims = tokens_of(ctx, node, x)
         return placed(ctx, node, _softmax(node, inner), dims)
     lead, parts = matrices(ctx, node, x, 0)
-    if len(parts) == 1:
-        inner, dims = tokens_of(ctx, node, x)
-        return placed(ctx, node, _softmax(node, inner), dims)
     found = [_softmax(node, part, f"/head{k}") for k, part in enumerate(parts)]
     return Stack(node.name, found[0].shape, tuple(found), lead)
 
