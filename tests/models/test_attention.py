@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -14,6 +12,7 @@ import pytest
 import torch
 from onnx_nets import agree
 from torch import nn
+from torch_export import exported
 
 from falconet.compiler import compile_model
 from falconet.compiler.importer.onnx.convert import import_onnx
@@ -130,15 +129,6 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Counter[str]]] = {
     "RMS norm": (lambda: Norm(True), Counter(norm=1, conv=2)),
     "graph": (Graph, Counter(matmul=1, constant=1, transpose=1, conv=1)),
 }
-
-
-def exported(network: nn.Module, shape: tuple[int, ...], opset: int = 17) -> onnx.ModelProto:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(network.eval(), (torch.zeros(shape),), file, opset_version=opset,
-                          dynamo=False, input_names=["x"], output_names=["y"])
-    return onnx.load_from_string(file.getvalue())
 
 
 @cache

@@ -88,7 +88,8 @@ class Attention:
                 self._constants(node)
         for node in self.graph.node:
             out = node.output[0]
-            if out not in results and out not in norms and (self._factor_before(node) or self._pending(node)):
+            passing = self._factor_before(node) or self._pending(node)
+            if passing and out not in results and out not in norms:
                 self.inside.add(out)
 
     def sources(self, members: Iterable[str]) -> set[str]:
