@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx_nets import agree
+from onnx_nets import Net, agree, quantise_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 from torch_export import exported
 
@@ -162,3 +165,49 @@ def test_the_simulator_gives_the_same(name: str) -> None:
     assert expected.keys() == found.keys()
     for key in expected:
         assert np.array_equal(expected[key], found[key])
+
+
+@pytest.mark.parametrize("name", ["heads without batch", "encoder layer", "class token"])
+def test_files_of_onnxruntimes_quantiser(name: str, tmp_path: Path) -> None:
+    """Operands have any zero point, and hold -128."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quant_pre_process(network(name)[0], tmp_path / "whole.onnx", skip_symbolic_shape=True)
+        model = quantise_static(onnx.load(tmp_path / "whole.onnx"), tmp_path, unsigned=True)
+    agree(model, rate=0.02)
+
+
+@pytest.mark.parametrize("zero_point", [-128, -127, -3, 126, 127])
+@pytest.mark.parametrize("turned", [False, True])
+def test_second_operands_with_any_zero_point(zero_point: int, turned: bool) -> None:
+    n = Net((1, T, C))
+    x = n.q("x", 0.03, 5)
+    a, b = (n.q(n.op("MatMul", x, n.weight(C, 16, axis=1)), 0.011, z) for z in (7, zero_point))
+    if turned:
+        y = n.q(n.op("MatMul", a, n.op("Transpose", b, perm=[0, 2, 1])), 0.013, -20)
+    else:
+        y = n.q(n.op("MatMul", n.op("Transpose", a, perm=[0, 2, 1]), b), 0.0137, -20)
+    agree(n.model(y), rate=0.03)
+
+
+@pytest.mark.parametrize("least", [-128, -127])
+def test_a_constant_as_second_operand(least: int) -> None:
+    """Of a product with a constant the operand that varies comes first or second."""
+    n = Net((1, T, C))
+    values = np.clip(n.random.integers(-140, 128, (1, 6, T)), least, 127)
+    near = n.op("DequantizeLinear", n.constant(values, np.int8), n.constant(0.01),
+                n.constant(-3, np.int8))
+    agree(n.model(n.q(n.op("MatMul", near, n.q("x", 0.03, 5)), 0.0517)), rate=0.03)
+
+
+def test_what_the_quantiser_chooses() -> None:
+    graph = import_onnx(network("causal")[1])
+    for node in graph.nodes:
+        inputs = [graph.tensors[i] for i in node.inputs]
+        if node.op == "matmul":
+            assert inputs[1].zero_point == 0 and inputs[0].zero_point in (0, -128)
+        if node.op == "softmax":
+            out = graph.tensors[node.output]
+            assert out.scale == pytest.approx(1 / 256) and out.zero_point == -128
+            assert "above" not in node.inputs[0]
+    assert not any("half" in t for t in graph.tensors)

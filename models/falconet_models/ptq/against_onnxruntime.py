@@ -100,8 +100,9 @@ def against_onnxruntime(
     Parameters
     ----------
     calibration:
-        Float tensors [1, C, H, W], or those of every input by name. onnxruntime holds all activations of all of them at once for
-        percentiles: some 20 of a large network are gigabytes.
+        Float tensors [1, C, H, W], or those of every input by name. onnxruntime holds all
+        activations of all of them at once for percentiles: some 20 of a large network are
+        gigabytes.
     inputs:
         What is measured on, [1, C, H, W]; the calibration if absent.
     settings:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -166,10 +167,10 @@ class Attention:
             if any(n > 1 for axis, n in enumerate(dims) if axis != channel):
                 self.constants.append(StoredConstant(node.output[0], given[0][0]))
 
-    def _constant(self, name: str) -> NDArray[np.generic] | None:
+    def _constant(self, name: str) -> NDArray[Any] | None:
         return self._value(name) if name in self.constants_of else None
 
-    def _value(self, name: str) -> NDArray[np.generic]:
+    def _value(self, name: str) -> NDArray[Any]:
         return numpy_helper.to_array(self.constants_of[name])
 
 

@@ -15,7 +15,8 @@ from falconet.isa import FalconetError
 from falconet_models.ptq.prepare import session
 
 __all__ = [
-    "METHODS", "Histogram", "Inputs", "Outlier", "choose_range", "collect", "outliers", "with_outputs",
+    "METHODS", "Histogram", "Inputs", "Outlier", "choose_range", "collect", "outliers",
+    "with_outputs",
 ]
 
 METHODS = ("mse", "percentile", "entropy", "minmax")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from falconet_models.onnx_session import snr_db
 from falconet_models.ptq.calibration import Inputs, Outlier, with_outputs

@@ -76,13 +76,14 @@ def chw(shape: list[int]) -> Shape | None:
 @dataclass
 class Context:
     """The model, the graph so far, what every ONNX value is, and what views became; ``rows``: what
-    pictures became whose rows were joined."""
+    pictures became whose rows were joined, and ``halves`` tensors that are the sum of two."""
 
     model: Model
     builder: Builder
     values: dict[str, Value] = field(default_factory=dict)
     made: dict[int, tuple[View, Expr]] = field(default_factory=dict)
     rows: dict[int, tuple[Expr, Expr]] = field(default_factory=dict)
+    halves: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         held = sum(a.nbytes for a in self.model.constants.values())

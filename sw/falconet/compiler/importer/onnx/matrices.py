@@ -33,7 +33,7 @@ from falconet.isa.graph.ops.concat import Concat
 from falconet.isa.graph.ops.matmul import LEAST
 from falconet.isa.graph.ops.pick import Pick
 from falconet.isa.graph.ops.transpose import Transpose
-from falconet.isa.graph.tensor import HI
+from falconet.isa.graph.tensor import HI, LO
 
 __all__ = ["constant_tensor", "joined", "matrices", "narrowed", "one_row", "peeled", "tokens_of"]
 
@@ -161,23 +161,73 @@ def _turned(ctx: Context, node: OnnxNode, x: Expr) -> Expr:
     if not isinstance(x, Real):
         node.refuse(f"'{node.inputs[0]}' is transposed, and has no quantisation parameters; "
                     f"{QUANTISE}")
-    source = narrowed(ctx, node, x)
-    t = ctx.builder.tensor(source)
-    name = ctx.builder.emit(Transpose(), f"{node.name}/transpose", [source.tensor],
-                            f"{source.tensor}/transpose", Stage(t.scale, t.zero_point), {})
-    ctx.builder.ranges[name] = ctx.builder.ranges[source.tensor]
-    c, _, n = x.shape
+    t, (c, _, n) = ctx.builder.tensor(x), x.shape
+    stage = Stage(t.scale, t.zero_point)
+    if ctx.builder.ranges[x.tensor][0] < LEAST:
+        parts = [_turned(ctx, node, half) for half in _halves(ctx, node, x)]
+        one = np.ones(n)
+        total = Sum(f"{node.name}/halves", (n, 1, c),
+                    tuple((p.tensor, one) for p in parts if isinstance(p, Real)), 0 * one)
+        return Real(node.name, total.shape,
+                    ctx.builder.quantise(total, stage, f"{x.tensor}/transpose"))
+    name = ctx.builder.emit(Transpose(), f"{node.name}/transpose", [x.tensor],
+                            f"{x.tensor}/transpose", stage, {})
+    ctx.builder.ranges[name] = ctx.builder.ranges[x.tensor]
     return Real(node.name, (n, 1, c), name)
 
 
-def narrowed(ctx: Context, node: OnnxNode, x: Real) -> Real:
-    """A tensor without -128, which no second operand of a product holds."""
-    if ctx.builder.ranges[x.tensor][0] >= LEAST:
-        return x
+def _halves(ctx: Context, node: OnnxNode, x: Real) -> tuple[Real, Real]:
+    """Two tensors without -128 of which the sum is ``x``, exactly: tables of it."""
     t = ctx.builder.tensor(x)
-    stage = Stage(t.scale, t.zero_point, LEAST, HI)
-    return dataclasses.replace(x, tensor=ctx.builder.quantise(
-        x, stage, f"{x.tensor}/narrow"))
+    zero, doubled = _doubled(np.arange(LO, HI + 1), t.zero_point)
+    found = []
+    for name, part in (("half0", doubled // 2), ("half1", doubled - doubled // 2)):
+        values = ((part - zero) * np.float64(t.scale)).astype(np.float32)
+        func = Func(f"{node.name}/{name}", x.shape, x.tensor, values)
+        key = x.tensor, name
+        if key not in ctx.halves:
+            ctx.halves[key] = ctx.builder.quantise(
+                func, Stage(t.scale, zero), f"{x.tensor}/{name}")
+        found.append(dataclasses.replace(x, tensor=ctx.halves[key]))
+    return found[0], found[1]
+
+
+def _doubled(q: Array, zero_point: int) -> tuple[int, Array]:
+    """``q - zero_point`` plus twice a zero point, and that one: within [-254, 254]."""
+    zero = {LO: -1, HI: 1}.get(zero_point, 0)
+    return zero, q - zero_point + 2 * zero
+
+
+def narrowed(ctx: Context, node: OnnxNode, value: Value) -> list[Value]:
+    """A stored value, or two without -128, which no second operand of a product holds: the sum of
+    these is the value."""
+    if isinstance(value, Weight):
+        return _narrow_constants(value)
+    if isinstance(value, Stack):
+        each = [narrowed(ctx, node, part) for part in value.parts]
+        if max(map(len, each)) == 1:
+            return [value]
+        split = [_halves(ctx, node, p) for p in value.parts if isinstance(p, Real)]
+        return [dataclasses.replace(value, parts=tuple(p[i] for p in split)) for i in range(2)]
+    inner = value.inner if isinstance(value, View) else value
+    assert isinstance(inner, Real)
+    if ctx.builder.ranges[inner.tensor][0] >= LEAST:
+        return [value]
+    halves = _halves(ctx, node, inner)
+    if isinstance(value, View):
+        return [dataclasses.replace(value, inner=half) for half in halves]
+    return list(halves)
+
+
+def _narrow_constants(value: Weight) -> list[Value]:
+    shift = 128 if value.q.dtype == np.uint8 else 0
+    q = value.q.astype(np.int64) - shift
+    if q.min(initial=0) >= LEAST or value.zero_point.size != 1:
+        return [value]
+    zero, doubled = _doubled(q, int(value.zero_point.reshape(-1)[0]) - shift)
+    return [Weight(value.name, part.astype(np.int8), value.scale,
+                   np.full_like(value.zero_point, zero, np.int8))
+            for part in (doubled // 2, doubled - doubled // 2)]
 
 
 def constant_tensor(ctx: Context, node: OnnxNode, value: Weight, q: NDArray[np.generic]) -> Real:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from falconet.compiler.importer.build import Builder, stores
 from falconet.compiler.importer.expr import Norm
@@ -24,8 +27,9 @@ def norm(builder: Builder, expr: Norm, stage: Stage, name: str) -> str:
                        mult_bits=builder.arch.mult_bits)
             for g, o in zip(np.ones(c) if builder.structure else expr.gain, expr.offset)]
     bias, gamma, shift = zip(*rows)
-    consts = {"gamma": np.array(gamma, np.int32), "bias": np.array(bias, np.int32),
-              "shift": np.array(shift, np.uint8)}
+    consts: dict[str, NDArray[Any]] = {
+        "gamma": np.array(gamma, np.int32), "bias": np.array(bias, np.int32),
+        "shift": np.array(shift, np.uint8)}
     attrs = ops.Norm(rms=expr.rms, zero_in=t.zero_point,
                      epsilon=norm_epsilon(expr.epsilon, step, c), **stage.clamp())
     return builder.emit(attrs, expr.node, [expr.tensor], name, stage, consts)

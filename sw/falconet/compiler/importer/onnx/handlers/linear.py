@@ -29,6 +29,7 @@ from falconet.compiler.importer.onnx.roles import Role
 from falconet.compiler.importer.order import flat, pixels_of, tokens
 from falconet.compiler.importer.store.large_weights import LARGEST
 from falconet.isa.graph.ops import conv as ops
+from falconet.isa.graph.ops.concat import Concat
 
 __all__ = ["affine", "bias_of", "ones", "out_chw", "pool_pads", "weights_of", "window"]
 
@@ -195,7 +196,11 @@ def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr
     """[*lead, M, K] by [*lead, K, N]: of each a product of tensors [K, 1, M] and [K, 1, N]."""
     (first, by), (second, times) = (peeled(ctx, node, a, i) for i, a in enumerate(args))
     lead_a, lefts = matrices(ctx, node, first, 0)
-    lead_b, rights = matrices(ctx, node, second, 1, turned=True)
+    parts = [matrices(ctx, node, part, 1, turned=True) for part in narrowed(ctx, node, second)]
+    lead_b, rights = parts[0]
+    if len(parts) > 1:  # over twice the channels, so that one sum holds both
+        rights = [_beside(ctx, node, *both) for both in zip(*(each for _, each in parts))]
+        lefts = [_beside(ctx, node, a, a) for a in lefts]
     lead = np.broadcast_shapes(lead_a, lead_b)
     places = [np.broadcast_to(np.arange(math.prod(own)).reshape(own), lead).reshape(-1)
               for own in (lead_a, lead_b)]
@@ -205,12 +210,17 @@ def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr
         assert isinstance(a, Real) and isinstance(b, Real)
         n = b.shape[2]
         name = node.name if len(places[0]) == 1 else f"{node.name}/head{k}"
-        found.append(MatMul(name, (n, 1, a.shape[2]), (a.tensor, narrowed(ctx, node, b).tensor),
+        found.append(MatMul(name, (n, 1, a.shape[2]), (a.tensor, b.tensor),
                             np.full(n, by * times), np.zeros(n)))
     if len(found) > 1:
         return Stack(node.name, found[0].shape, tuple(found), lead)
     n, _, m = found[0].shape
     return placed(ctx, node, found[0], tokens((*lead, m), n))
+
+
+def _beside(ctx: Context, node: OnnxNode, a: Expr, b: Expr) -> Expr:
+    c, h, w = a.shape
+    return ctx.moved(node, Concat(), [a, b], (2 * c, h, w), part="/halves")
 
 
 def _reordered(weight: Array, view: View) -> tuple[Array, Expr]:
