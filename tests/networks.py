@@ -112,7 +112,8 @@ class Builder:
         return self.add("constant", [], consts={"value": value})
 
     def matmul(self, a: str, b: str, zeros: tuple[int, int] = (0, 0), **kw: Any) -> str:
-        attrs, consts = self.stage(self.shape(b)[2], 5500 * self.shape(b)[0] ** 0.5, **kw)
+        _, h, w = self.shape(b)
+        attrs, consts = self.stage(h * w, 5500 * self.shape(b)[0] ** 0.5, **kw)
         return self.add("matmul", [a, b], {"zeros": zeros, **attrs}, consts)
 
     def transpose(self, x: str) -> str:

@@ -31,6 +31,14 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], Callable[[networks.Builder], lis
     "rows of pixels": ((5, 9, 7), lambda b: [
         b.matmul(b.conv("x", 30, 3), b.conv(b.conv("x", 30, (9, 1), pads=(0, 0, 0, 0)), 30),
                  (-4, 6))]),
+    "rows of both": ((12, 6, 7), lambda b: [
+        b.matmul(b.matmul(b.conv("x", 19, 3), b.conv("x", 19, 3), (2, 0)),
+                 b.transpose(b.conv("x", 21)), (-3, 0))]),
+    "rows of an input": ((12, 5, 7), lambda b: [b.matmul("x", "x", (0, 3)), b.transpose("x")]),
+    "rows of a constant": ((12, 5, 7), lambda b: [
+        made for c in [b.constant(12, 5, 7)]
+        for made in (b.matmul("x", c), b.transpose(c), b.product("x", c))]),
+    "columns": ((12, 30, 1), lambda b: [b.matmul(b.conv("x", 19), b.conv("x", 19), (2, 5))]),
     "one channel": ((1, 1, 12), lambda b: [b.matmul(b.conv("x", 1), b.conv("x", 1), (1, 2))]),
     "one pixel": ((20, 1, 1), lambda b: [b.matmul(b.conv("x", 9), b.conv("x", 9))]),
     "itself": ((20, 1, 11), lambda b: [b.matmul(y, y, (2, 2)) for y in [b.conv("x", 19)]]),
@@ -38,6 +46,8 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], Callable[[networks.Builder], lis
         b.matmul(b.conv("x", 19), b.conv("x", 19, table=True), (0, 3), table=True)]),
     "behind a depthwise layer": ((20, 1, 11), lambda b: [
         b.matmul("x", b.depthwise("x", (1, 3))), b.matmul("x", b.eltwise("x", "x"), (3, 0))]),
+    "behind a mean": ((13, 4, 11), lambda b: [
+        b.matmul("x", b.average("x")), b.matmul(b.conv("x", 4), b.average(b.conv("x", 4)))]),
     "one channel for all": ((20, 1, 11), lambda b: [
         b.matmul(y, y) for y in [b.conv("x", 1)]] + [b.product("x", "t0")]),
 }

@@ -29,15 +29,15 @@ def constant(maker: GraphMaker, x: str) -> str | None:
     return maker.add("constant", [], {}, {"value": value.astype(np.int8)})
 
 
-def row(maker: GraphMaker, x: str) -> str | None:
-    """A tensor of one row with the channels of ``x``."""
+def second(maker: GraphMaker, x: str) -> str | None:
+    """A tensor with the channels of ``x``, of rows or of one row."""
     d, (c, h, w) = maker.draw, maker.shape(x)
-    fits = [t for t in maker.graph.tensors if maker.shape(t)[:2] == (c, 1)]
-    if fits and d.chance(60):
+    fits = [t for t in maker.graph.tensors if maker.shape(t)[0] == c]
+    if d.chance(50):
         return d.pick(fits[::-1])
-    if d.chance(30):
+    if d.chance(40):
         return constant(maker, x)
-    if h == 1:
+    if h == 1 or d.chance(40):
         return maker.pointwise(x, c)
     return maker.add("pick", [x], {"across": 1, "rows": [d.number(0, h - 1)],
                                    "columns": list(range(w)), "fill": 0}, None,
@@ -47,11 +47,12 @@ def row(maker: GraphMaker, x: str) -> str | None:
 def matmul(maker: GraphMaker, x: str) -> str | None:
     """Zero points at their ends, of either operand; itself by itself; an operand in any lanes."""
     d, arch = maker.draw, maker.arch
-    other = row(maker, x)
+    other = second(maker, x)
     if other is None:
         return None
     shapes = [maker.shape(x), maker.shape(other)]
-    (k, h, w), (_, _, n) = shapes
+    (k, h, w), (_, *side) = shapes
+    n = side[0] * side[1]
     zeros = [0 if d.chance(40) else d.pick((3, -128, 127, d.number(-128, 127))) for _ in "ab"]
     a, limit = MatMul(zeros=(zeros[0], zeros[1])), 1 << (arch.acc_bits - 1)
     (low, high), folded = a.sums(shapes), a.folded(shapes)
@@ -66,15 +67,8 @@ def matmul(maker: GraphMaker, x: str) -> str | None:
 
 
 def transpose(maker: GraphMaker, x: str) -> str | None:
-    d, (c, h, w) = maker.draw, maker.shape(x)
-    if h > 1:
-        made = maker.add("pick", [x], {"across": 1, "rows": [d.number(0, h - 1)],
-                                       "columns": list(range(w)), "fill": 0}, None,
-                         w * maker.blocks(c))
-        if made is None:
-            return None
-        x = made
-    return maker.add("transpose", [x], {}, None, c * maker.blocks(c) * maker.blocks(w))
+    c, h, w = maker.shape(x)
+    return maker.add("transpose", [x], {}, None, c * maker.blocks(c) * maker.blocks(h * w))
 
 
 def softmax(maker: GraphMaker, x: str) -> str | None:

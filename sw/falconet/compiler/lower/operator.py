@@ -50,7 +50,8 @@ class Image:
 class Context:
     """The network so far: every tensor has its slot; ``images`` by the input's name; tensors
     ``everywhere`` have one channel, in all lanes; those of ``clean`` hold 0 in lanes without a
-    channel; ``in_ddr``: where tensors are that can be loaded as weights."""
+    channel; ``in_ddr``: where tensors are that can be loaded as weights, as
+    :func:`falconet.compiler.lower.stored.in_ddr` says."""
 
     net: Network
     images: dict[str, Image] = field(default_factory=dict)
@@ -75,6 +76,10 @@ class Context:
     def empty(self, node: Node) -> bool:
         """Whether lanes of the output without a channel must hold 0."""
         return node.output in self.clean
+
+    def weighed(self, name: str) -> bool:
+        """Whether something reads a tensor as weights."""
+        return any(isinstance(n.attrs, MatMul) and name == n.inputs[1] for n in self.graph.nodes)
 
     def loaded(self, name: str) -> bool:
         """Whether something reads a tensor as it is, not as weights."""

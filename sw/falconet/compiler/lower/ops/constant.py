@@ -25,13 +25,15 @@ def _lower(context: Context, node: Node, layer: int) -> Op | None:
     c, h, w = node.consts["value"].shape
     stored = np.zeros((slot.blocks * lanes, h, w), np.int8)
     stored[:c] = node.consts["value"]
-    rows = stored.reshape(slot.blocks, lanes, h, w).transpose(2, 0, 3, 1)
-    source = DdrTensor(node.output, Segment.CODE, net.keep(rows.tobytes()),
-                       slot.blocks * w * lanes, h)
-    context.in_ddr[node.output] = source
+    blocks = stored.reshape(slot.blocks, lanes, h, w)
+    if context.weighed(node.output):
+        at = net.keep(blocks.transpose(0, 2, 3, 1).tobytes())
+        context.in_ddr[node.output] = DdrTensor(node.output, Segment.CODE, at, w * lanes, h)
     if not context.loaded(node.output):
         return None
-    return LoadOp(node.name, layer, (), slot, h, source=source, lanes=lanes)
+    source = DdrTensor(node.output, Segment.CODE, net.keep(blocks.transpose(2, 0, 3, 1).tobytes()),
+                       slot.blocks * w * lanes, h)
+    return LoadOp(f"load {node.output}", -1, (), slot, h, source=source, lanes=lanes)
 
 
 OPERATOR = Operator(_lower, lanes=_lanes)

@@ -22,7 +22,7 @@ def _lanes(node: Node, inputs: Sequence[Layout], arch: Arch) -> Layout:
 
 def _lower(context: Context, node: Node, layer: int) -> Op:
     arch, out, source = context.arch, context.output(node), context.sources(node)[0]
-    (k, height, width), (_, _, pixels) = context.graph.shapes(node)
+    (k, height, width), (_, *side) = context.graph.shapes(node)
     zeros = node.of(MatMul).zeros
     bias = node.consts["bias"] + k * zeros[0] * zeros[1]
     folded = node.with_(consts={**node.consts, "bias": bias})
@@ -30,7 +30,8 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
         node.name, layer, (source,), out, height, arch=arch, width=width,
         stage=stage_of(folded, out, arch.lanes, empty=context.empty(node)),
         kernel=(MatMulOp.rows_of(zeros), 1), in_range=((0, source.blocks),) * out.blocks,
-        b=in_ddr(context, node.inputs[1]), pixels=pixels, channels=source.lane_of, zeros=zeros)
+        b=in_ddr(context, node.inputs[1]), pixels=side[0] * side[1], channels=source.lane_of,
+        zeros=zeros)
     if op.block_words(0) > arch.weight_words:
         raise FalconetError(
             f"{arch.lanes} pixels of the second operand need {op.block_words(0)} weight words and "

@@ -18,11 +18,11 @@ __all__ = ["OPERATOR"]
 
 def _expand(graph: Graph, node: Node, arch: Arch) -> list[Node]:
     t, one = graph.tensors[node.inputs[0]], f"{node.output}/above"
-    c, _, n = t.shape
+    c, h, w = t.shape
     graph.tensors[one] = dataclasses.replace(t, name=one, shape=(c, 1, c), scale=1.0, zero_point=0)
     identity = Node(Constant(), f"{node.name}/above", [], one,
                     {"value": np.eye(c, dtype=np.int8)[:, None]})
-    consts = weighted(node.name, [], node.output, n, arch).consts
+    consts = weighted(node.name, [], node.output, h * w, arch).consts
     del consts["coef"]
     return [identity, node.with_(attrs=MatMul(), inputs=[one, node.inputs[0]], consts=consts)]
 

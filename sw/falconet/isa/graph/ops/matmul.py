@@ -19,10 +19,10 @@ LEAST = -127
 class MatMul(Staged):
     """Two tensors multiplied as matrices, over the channels: attention, the matrix of a graph.
 
-    Channel n of pixel p is the sum over k of ``a[k, p] * b[k, n]``: the second input, one row of
-    pixels, is what weights are for a pointwise convolution, and channel n of the output belongs to
-    its pixel n. What is multiplied is each stored value minus the input's zero point. A stored -128
-    of the second input counts as -127.
+    Channel n of pixel p is the sum over k of ``a[k, p] * b[k, n]``: the second input is what
+    weights are for a pointwise convolution, and channel n of the output belongs to its pixel n,
+    counted row by row. What is multiplied is each stored value minus the input's zero point. A
+    stored -128 of the second input counts as -127.
     """
 
     op = "matmul"
@@ -44,7 +44,7 @@ class MatMul(Staged):
                                      default=(0, 0))
 
     def channels(self, inputs: Sequence[Shape], consts: Consts) -> int:
-        return inputs[1][2] if len(inputs) > 1 else 1
+        return inputs[1][1] * inputs[1][2] if len(inputs) > 1 else 1
 
     def steps(self, inputs: Sequence[Shape], consts: Consts) -> int:
         c, h, w = inputs[0]
@@ -62,9 +62,7 @@ class MatMul(Staged):
 
     def mismatches(self, inputs: Sequence[Shape], consts: Consts) -> Iterator[Fault]:
         if len(inputs) == 2:
-            (k, _, _), (c, rows, _) = inputs
+            (k, _, _), (c, _, _) = inputs
             if k != c:
                 yield Fault("inputs", f"a product of {k} by {c} channels; make them equal")
-            if rows != 1:
-                yield Fault("inputs", f"the second operand has {rows} rows of pixels; make it one")
         yield from super().mismatches(inputs, consts)
