@@ -82,6 +82,9 @@ class _Layer(nn.Module):
 class Encoder(nn.Module):
     """One layer of the base model over [B, T, C] with positions; the last tokens are padding."""
 
+    positions: torch.Tensor
+    mask: torch.Tensor
+
     def __init__(self, *, channels: int = 512, heads: int = 8, hidden: int = 2048,
                  tokens: int = 64, padding: int = 4) -> None:
         super().__init__()
@@ -100,6 +103,9 @@ class Decoder(nn.Module):
     """One layer over [B, T, C], each token seeing those up to itself, and all of a memory
     [B, S, C]; shares of the words [B, T, words]."""
 
+    positions: torch.Tensor
+    mask: torch.Tensor
+
     def __init__(self, *, channels: int = 512, heads: int = 8, hidden: int = 2048,
                  tokens: int = 64, words: int = 1000) -> None:
         super().__init__()
@@ -109,8 +115,8 @@ class Decoder(nn.Module):
         self.words = nn.Linear(channels, words)
 
     def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        y = self.layer(x + self.positions, self.mask, memory)
-        return self.words(y).softmax(-1)
+        logits: torch.Tensor = self.words(self.layer(x + self.positions, self.mask, memory))
+        return logits.softmax(-1)
 
 
 class _Block(nn.Module):
@@ -157,7 +163,7 @@ class VisionTransformer(nn.Module):
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.tokens.expand(x.shape[0], -1, -1), x], 1) + self.positions
         x = self.norm(self.blocks(x))
-        found = [head(x[:, i]) for i, head in enumerate(self.heads)]
+        found: list[torch.Tensor] = [head(x[:, i]) for i, head in enumerate(self.heads)]
         return found[0] if len(found) == 1 else (found[0] + found[1]) / 2
 
 

@@ -116,12 +116,12 @@ def onnxruntime_tensors(source: str | Path | onnx.ModelProto, graph: Graph,
         if a.dtype.kind == "f":
             found[tensor] = inputs[tensor]
             continue
-        flat, shape = a.astype(np.int8).reshape(-1), graph.tensors[tensor].shape
+        flat = a.astype(np.int8).reshape(-1)
         if order is not None:
             places = offsets(order[0])
             assert places is not None
             part = flat.reshape(-1, len(places))[order[1]]
             flat = np.empty_like(part)
             flat[places] = part
-        found[tensor] = flat.reshape(shape)
+        found[tensor] = flat.reshape(graph.tensors[tensor].shape)
     return found

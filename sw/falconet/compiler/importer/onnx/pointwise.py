@@ -24,7 +24,7 @@ __all__ = ["pointwise"]
 
 Array = NDArray[Any]
 Args = list["Value | None"]
-Handler = Callable[[Context, OnnxNode, Args], Value]
+Handler = Callable[[Context, OnnxNode, Args], "Value | list[Value]"]
 
 _SCALED = ("Mul", "Div")
 

@@ -31,7 +31,7 @@ class Softmax(Row):
                  "its low 8 bits; the first one is above `scale`", 0, (1 << EXPONENTIAL_BITS) - 1),
         TABLE,
     )
-    onnx = ("Softmax",)
+    onnx = ("Softmax", "Where")
 
     scale: int = number("numerator: `scale / 2^shift` is 1 over the output's scale", (1, _SCALE), 1)
     shift: int = number("see `scale`", (0, Arch.SHIFT_MAX), 0)

@@ -57,8 +57,7 @@ def _softmax(node: OnnxNode, x: Expr, part: str = "") -> Softmax:
     return Softmax(node.name + part, x.shape, x.tensor, None)
 
 
-@operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization",
-          role=Role.LAYER)
+@operator("LayerNormalization", "RMSNormalization", role=Role.LAYER)
 def norm(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     shape = ctx.model.shape(node.inputs[0], node)
     axis = int(node.attrs.get("axis", -1)) % len(shape)
