@@ -20,7 +20,6 @@ class Constant(Operator):
     op = "constant"
     arity = 0, 0
     constants = (Given("value", "int8", ("C", "H", "W"), "what is stored", LO, HI),)
-    onnx = ("Constant",)
 
     def shape(self, inputs: Sequence[Shape], consts: Consts) -> Shape:
         value = consts.get("value")

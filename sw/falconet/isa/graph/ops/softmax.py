@@ -31,7 +31,7 @@ class Softmax(Row):
                  "its low 8 bits; the first one is above `scale`", 0, (1 << EXPONENTIAL_BITS) - 1),
         TABLE,
     )
-    onnx = ("Softmax",)
+    onnx = ("Softmax", "Where")
     costs = (Cost(instructions.Row, "",
                   "12 * OB + 98 + (H * W - 1) * max(12 * OB, 8 * OB + 46)"),)
 
