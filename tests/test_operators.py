@@ -122,8 +122,8 @@ LAYERS: dict[str, tuple[Callable[[networks.Builder], str], int]] = {
     "matrix product": (lambda b: b.matmul("x", b.constant(12, 1, 17)), 0),
     "matrix product, zero points": (lambda b: b.matmul("x", b.constant(12, 1, 9), (-128, 3)), 1),
     "transposition": (lambda b: b.transpose(b.constant(12, 1, 17)), 0),
-    "softmax": (lambda b: b.softmax("x"), 0),
-    "norm": (lambda b: b.norm("x"), 0),
+    "softmax": (lambda b: b.softmax(b.pick(["x"], [0], range(4))), 0),
+    "norm": (lambda b: b.norm(b.pick(["x"], [0], range(4))), 0),
     "every other pixel": (lambda b: b.pick(["x"], range(0, 5, 2), range(3, -1, -2)), 0),
 }
 """A layer small enough to be computed in one piece, and which of its operator's costs it has."""
