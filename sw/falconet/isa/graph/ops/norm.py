@@ -12,7 +12,7 @@ from falconet.isa.machine.arch import Arch
 
 __all__ = ["Norm"]
 
-_WORD = 1 << 32
+_BIAS = 1 << Arch.acc_bits - 2  # an accumulator has 18 bits at most
 _MULT = 1 << Arch.mult_bits
 
 
@@ -28,7 +28,7 @@ class Norm(Row):
     op = "norm"
     constants = (
         Constant("gamma", "int32", ("C",), "multiplier of the output stage", 1 - _MULT, _MULT - 1),
-        Constant("bias", "int32", ("C",), "added to the accumulator", -_WORD // 2, _WORD // 2 - 1),
+        Constant("bias", "int32", ("C",), "added to the accumulator", -_BIAS, _BIAS),
         Constant("shift", "uint8", ("C",), "bits that the product is shifted by", 0,
                  Arch.SHIFT_MAX),
         TABLE,
