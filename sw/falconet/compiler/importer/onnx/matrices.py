@@ -149,7 +149,7 @@ def one_row(ctx: Context, node: OnnxNode, x: Expr) -> Expr:
     def make(attrs: Operator, inners: list[Expr], shape: Shape) -> Expr:
         return ctx.moved(node, attrs, inners, shape, part="/row")
 
-    key = id(x)
+    key = x.tensor if isinstance(x, Real) else id(x)
     if key not in ctx.rows:
         parts = [pixels(make, [x], [y], range(w)) for y in range(h)]
         ctx.rows[key] = x, pixels(make, parts, [0], range(h * w), across=h)
