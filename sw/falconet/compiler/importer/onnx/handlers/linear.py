@@ -24,7 +24,13 @@ from falconet.compiler.importer.expr import (
 )
 from falconet.compiler.importer.onnx.context import QUANTISE, Context, chw, operator
 from falconet.compiler.importer.onnx.handlers.reshape import placed
-from falconet.compiler.importer.onnx.matrices import matrices, narrowed, peeled, tokens_of
+from falconet.compiler.importer.onnx.matrices import (
+    is_narrow,
+    matrices,
+    narrowed,
+    peeled,
+    tokens_of,
+)
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
 from falconet.compiler.importer.order import flat, pixels_of, reshaped, tokens, whole
@@ -199,10 +205,11 @@ def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr
     the result has the rows as channels, or the first serves better.
     """
     operands = [peeled(ctx, node, a, i) for i, a in enumerate(args)]
-    parts = [narrowed(ctx, node, value) for value, _ in operands]
-    of = int(not _rows_are_channels(ctx, node) and len(parts[1]) <= len(parts[0]))
-    pixels = [operands[1 - of][0]] * len(parts[of])  # over twice the channels one sum holds both
-    lead, each = _broadcast(ctx, node, [(1 - of, pixels), (of, parts[of])])
+    narrow = [is_narrow(ctx, value) for value, _ in operands]
+    of = int(not _rows_are_channels(ctx, node) and narrow[0] <= narrow[1])
+    weights = narrowed(ctx, node, operands[of][0])
+    pixels = [operands[1 - of][0]] * len(weights)  # over twice the channels one sum holds both
+    lead, each = _broadcast(ctx, node, [(1 - of, pixels), (of, weights)])
     found: list[Expr] = []
     for k, (a, b) in enumerate(each):
         n = b.shape[2]
