@@ -243,9 +243,11 @@ class Falconet(Component):
                 getattr(trace, f"{name}_data").eq(word.payload.data),
             ]
         m.d.comb += trace.load_dst.eq(Dst.SCRATCHPAD)
-        with m.If(b.load.load.valid):
+        bus = b.load.load
+        with m.If(bus.valid):
             m.d.comb += [
-                trace.load_valid.eq(1), trace.load_dst.eq(b.load.load.dst),
+                trace.load_valid.eq(1), trace.load_dst.eq(bus.dst),
+                trace.load_addr.eq(bus.addr), trace.load_data.eq(bus.data),
             ]
         for e, engine in b.engines.items():
             m.d.comb += [trace.start[e].eq(engine.start), trace.retire[e].eq(engine.retire)]

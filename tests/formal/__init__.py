@@ -11,6 +11,7 @@ from formal import (
     prove_overlap,
     prove_packing,
     prove_registers,
+    prove_row,
     prove_softmax,
     prove_topk,
     prove_window,
@@ -24,7 +25,7 @@ PROOFS: dict[str, Proof] = {
     for module in (
         prove_axi, prove_burst, prove_window, prove_control, prove_registers, prove_dispatch,
         prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
-        prove_softmax, prove_overlap,
+        prove_softmax, prove_overlap, prove_row,
     )
     for proof in module.PROOFS
 }

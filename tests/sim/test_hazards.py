@@ -34,7 +34,7 @@ def test_required_waits_suffice_and_are_needed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = [(i, e) for i, row in enumerate(waits) for e, n in enumerate(row) if n]
     refused = 0
-    for k in rng.choice(len(rows), 8, replace=False):
+    for k in rng.choice(len(rows), 12, replace=False):
         i, e = rows[k]
         less = [list(row) for row in waits]
         less[i][e] = 0

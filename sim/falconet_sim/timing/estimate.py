@@ -319,7 +319,8 @@ class _Model:
         else:
             assert isinstance(ins, (Load, Store))
             size = ins.run * self.arch.lanes
-            runs = [(ins.offset + y * ins.ddr_step2 + x * ins.ddr_step1, size, ins.run)
+            words = self.arch.lanes if isinstance(ins, Load) and ins.pair else ins.run
+            runs = [(ins.offset + y * ins.ddr_step2 + x * ins.ddr_step1, size, words)
                     for y in range(ins.n2) for x in range(ins.n1)]
         for offset, size, words in runs:
             first = min(size, line - offset % line)

@@ -6,11 +6,12 @@ instructions touch. ``tests/compiler/test_policy.py`` holds them to what the RTL
 
 from __future__ import annotations
 
-from falconet.isa import Arch
+from falconet.isa import Arch, RowMode
+from falconet.isa.machine import cycles
 from falconet.isa.machine.cycles import MAC_BLOCK
 
 __all__ = ["BORDER", "CUT_COST", "DRAIN", "ISSUE", "image", "load", "mac", "mark", "records",
-           "scan", "store", "suppress", "vector", "weights"]
+           "row", "scan", "store", "suppress", "vector", "weights"]
 
 CUT_COST = 300
 """Words; keeps groups from being cut for nothing."""
@@ -36,6 +37,11 @@ def mac(arch: Arch, pixels: int, words: int, blocks: int) -> int:
 def vector(arch: Arch, reads: int, blocks: int) -> int:
     """``reads`` words of the scratchpad for each of ``blocks`` channel blocks."""
     return ISSUE + blocks * (arch.vector_param_words + reads)
+
+
+def row(mode: RowMode, pixels: int, blocks: int) -> int:
+    """A softmax or norm of ``pixels`` of ``blocks`` channel blocks."""
+    return ISSUE + cycles.row(mode is RowMode.SOFTMAX, blocks, pixels)
 
 
 def load(size: int) -> int:
