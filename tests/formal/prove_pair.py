@@ -162,11 +162,11 @@ def _of(arch: Arch) -> Callable[[Any], PairsProof]:
 
 PROOFS = [
     Proof(
-        "pairs_8", load_pair, "`dma.load_pair.Pairs`", _SHOWS, "8 rows, 8 lanes, all values",
+        "pairs_8", load_pair, "`load_pair.Pairs`", _SHOWS, "8 rows, 8 lanes, all values",
         "addresses of a run count up", _of(preset("tiny")), 8, 4, _MUTANTS | _SQUARE_MUTANTS,
     ),
     Proof(
-        "pairs_8_16", load_pair, "`dma.load_pair.Pairs`", _SHOWS, "8 rows, 16 lanes, all values",
+        "pairs_8_16", load_pair, "`load_pair.Pairs`", _SHOWS, "8 rows, 16 lanes, all values",
         "addresses of a run count up", _of(WIDE), 22, 4, _MUTANTS | _WIDE_MUTANTS,
     ),
 ]
