@@ -11,6 +11,7 @@ import numpy as np
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
 from falconet.isa.graph.ops import operator
 from falconet.isa.graph.ops.conv import Conv
+from falconet.isa.machine.channels import exponentials, norm_epsilon, norm_stage, softmax_scale
 
 
 class Builder:
@@ -106,6 +107,36 @@ class Builder:
         attrs, consts = self.stage(c, 5500, **kw)
         return self.add("product", [a, b], {"zeros": zeros, **attrs}, consts)
 
+    def constant(self, *shape: int) -> str:
+        value = self.random.integers(-127, 128, shape).astype(np.int8)
+        return self.add("constant", [], consts={"value": value})
+
+    def matmul(self, a: str, b: str, zeros: tuple[int, int] = (0, 0), **kw: Any) -> str:
+        _, h, w = self.shape(b)
+        attrs, consts = self.stage(h * w, 5500 * self.shape(b)[0] ** 0.5, **kw)
+        return self.add("matmul", [a, b], {"zeros": zeros, **attrs}, consts)
+
+    def transpose(self, x: str) -> str:
+        y, t = self.add("transpose", [x]), self.graph.tensors[x]
+        self.graph.tensors[y] = dataclasses.replace(self.graph.tensors[y], scale=t.scale,
+                                                    zero_point=t.zero_point)
+        return y
+
+    def softmax(self, x: str, step: float = 0.05, *, masked: bool = False, **kw: Any) -> str:
+        scale, shift = softmax_scale(1 / 256)
+        attrs = {"scale": scale, "shift": shift, "masked": masked, "zp": -128, **kw}
+        return self.add("softmax", [x], attrs,
+                        {"exponential": np.array(exponentials(step), np.uint32)})
+
+    def norm(self, x: str, step: float = 0.05, *, rms: bool = False, **kw: Any) -> str:
+        c, r = self.shape(x)[0], self.random
+        stages = [norm_stage(g, b, 0.03) for g, b in zip(r.normal(0, 1, c), r.normal(0, 0.5, c))]
+        bias, gamma, shift = (np.array(v) for v in zip(*stages))
+        attrs = {"rms": rms, "zero_in": 3, "epsilon": norm_epsilon(1e-5, step, c), "zp": -4, **kw}
+        return self.add("norm", [x], attrs, {
+            "bias": bias.astype(np.int32), "gamma": gamma.astype(np.int32),
+            "shift": shift.astype(np.uint8)})
+
     def maxpool(self, x: str, k: int = 2, s: int = 2, p: int = 0) -> str:
         c = self.shape(x)[0]
         one = np.full(c, 1 << 16, np.uint32)
@@ -185,7 +216,15 @@ def zoo_of_operators(seed: int = 0, size: int = 24) -> Graph:
     smooth = b.bilinear(turned, (9, 7), (2, 1), (-1, 0), (4, 1))
     most = b.stackpool(b.averagepool(y), 24, maximum=True)
     return b.done(q, r, up, b.average(up), b.maxpool(y, 3, 1, 1), masked, large, smooth, most,
-                  b.stackpool(y, 3, 2, 2), *moves(b, y))
+                  b.stackpool(y, 3, 2, 2), *moves(b, y), attention(b, y))
+
+
+def attention(b: Builder, y: str) -> str:
+    """Every row of ``y`` asks the columns of their mean, as a head of a transformer does."""
+    c, h, w = b.shape(y)
+    tokens = b.eltwise(b.conv(y, c, (h, 1), pads=(0, 0, 0, 0)), b.constant(c, 1, w))
+    scores = b.matmul(b.conv(y, 14), b.conv(tokens, 14), (3, -2))
+    return b.conv(b.matmul(scores, b.transpose(b.conv(tokens, 9)), (-128, 0)), c)
 
 
 def moves(b: Builder, y: str) -> list[str]:

@@ -18,18 +18,21 @@ from falconet.isa import (
     LoadImage,
     Mac,
     Program,
+    Row,
+    RowMode,
     Segment,
     Store,
     Suppression,
     Window,
 )
+from falconet.isa.machine.channels import NORM_SCALE, exponentials, softmax_scale
 from falconet_sim.compare.hazards import required_waits
 
 __all__ = [
-    "Assembler", "add_elementwise", "add_pairs", "add_transfers", "add_window", "detection_program",
-    "mac_words", "mixed_program", "overlapping_program", "params", "product_program",
-    "random_inputs", "random_mac", "random_out", "random_params", "random_program", "random_stage",
-    "random_window", "table_rows", "tap_words",
+    "Assembler", "add_elementwise", "add_pairs", "add_row", "add_transfers", "add_window",
+    "detection_program", "mac_words", "mixed_program", "overlapping_program", "params",
+    "product_program", "random_inputs", "random_mac", "random_out", "random_params",
+    "random_program", "random_stage", "random_window", "table_rows", "tap_words",
 ]
 
 
@@ -146,7 +149,7 @@ class _Regions:
         arch, lanes = asm.arch, asm.arch.lanes
         source, target = (int(v) * n for v in rng.permutation(3)[:2])
         base = {"in_base": source, "out_base": target}
-        kind = rng.integers(6)
+        kind = rng.integers(7)
         if kind <= 1:
             ins, shape = random_mac(rng, arch, n, **base)
             w = rng.integers(-127, 128, (*shape, lanes, lanes))
@@ -160,6 +163,8 @@ class _Regions:
             add_window(asm, rng, n, base)
         elif kind == 4:
             add_elementwise(asm, rng, n, source, target)
+        elif kind == 5:
+            add_row(asm, rng, n, base)
         else:
             add_transfers(asm, rng, n, source, target, self.image, self.pitch)
 
@@ -258,6 +263,44 @@ def add_elementwise(asm: Assembler, rng: np.random.Generator, n: int, source: in
     taps[:, :, arch.taps - 3] = rng.integers(-2, 3, taps[:, :, 0].shape)
     blocks = [random_params(rng, arch, 74 * 20000) for _ in range(n_b)]
     asm.constant(tap_words(arch, taps, blocks), Dst.VECTOR, ins.w_base * arch.taps)
+    asm.add(ins)
+
+
+def exponential_words(arch: Arch, table: Sequence[int]) -> bytes:
+    """A softmax's table as it lies in vector weight memory."""
+    width = arch.lanes
+    data = b"".join(v.to_bytes(4, "little") for v in table)
+    return b"".join(data[k : k + width] * arch.taps for k in range(0, len(data), width))
+
+
+def add_row(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:
+    """A ROW of any mode with what it needs."""
+    arch = asm.arch
+    n_b = int(rng.integers(1, 4))
+    channels = n_b * arch.lanes - int(rng.integers(arch.lanes)) * int(rng.integers(2))
+    mode = RowMode(int(rng.integers(3)))
+    loops = {"n_b": n_b, "n_y": int(rng.integers(1, 4)), "n_x": int(rng.integers(1, 6)),
+             "n_channels": channels, "mode": mode}
+    w_base = int(rng.integers(arch.vector_words))
+    if mode is RowMode.SOFTMAX:
+        scale, shift = softmax_scale(float(2.0 ** -rng.uniform(1, 9)))
+        more = {"masked": int(rng.integers(2)), "scale": scale, "shift": shift}
+        table = exponentials(float(2.0 ** -rng.uniform(1, 8)))
+        data = exponential_words(arch, table)
+    else:
+        epsilon = int(2.0 ** rng.uniform(0, 30)) if rng.random() < 0.7 else 0
+        more = {"ref": int(rng.integers(-128, 128)), "epsilon": epsilon,
+                "scale": NORM_SCALE * channels >> int(rng.integers(3)),
+                "w_b_step": arch.vector_param_words}
+        blocks = []
+        for _ in range(n_b):
+            mult = rng.integers(1 << 15, 1 << 16, arch.lanes) * rng.choice([-1, 1], arch.lanes)
+            blocks.append(params(rng.integers(-9000, 9000, arch.lanes), mult,
+                                 rng.integers(18, 24, arch.lanes)))
+        data = b"".join(blocks)
+    ins = Row(**loops, **base, **random_out(rng, "in", n), **random_out(rng, "out", n),
+              **random_stage(rng, pad=False), w_base=w_base, **more)
+    asm.constant(data, Dst.VECTOR, w_base * arch.taps)
     asm.add(ins)
 
 

@@ -119,6 +119,9 @@ LAYERS: dict[str, tuple[Callable[[networks.Builder], str], int]] = {
     "product": (lambda b: b.product("x", "x"), 0),
     "repetition": (lambda b: b.upsample("x", 2, 3), 0),
     "channels again": (lambda b: b.gather("x", [0, 11, 11, 5, 0, 9, 3, 8, 1, 10]), 0),
+    "matrix product": (lambda b: b.matmul("x", b.constant(12, 1, 17)), 0),
+    "matrix product, zero points": (lambda b: b.matmul("x", b.constant(12, 1, 9), (-128, 3)), 1),
+    "transposition": (lambda b: b.transpose(b.constant(12, 1, 17)), 0),
     "every other pixel": (lambda b: b.pick(["x"], range(0, 5, 2), range(3, -1, -2)), 0),
 }
 """A layer small enough to be computed in one piece, and which of its operator's costs it has."""
@@ -129,7 +132,7 @@ def test_cycles_are_those_of_the_instructions(name: str) -> None:
     make, which = LAYERS[name]
     b = networks.Builder((12, 5, 4))
     graph = b.done(make(b))
-    (node,) = graph.nodes
+    node = graph.nodes[-1]
     cost = node.attrs.costs[which]
     (c, *_), (o, h, w) = graph.shapes(node)[0], graph.tensors[node.output].shape
     names = {"H": h, "W": w, "OB": -(-o // TINY.lanes), "IB": -(-c // TINY.lanes),

@@ -27,6 +27,7 @@ from falconet.isa import (
     Mac,
     Mark,
     Program,
+    Row,
     Scan,
     Segment,
     Src,
@@ -39,6 +40,7 @@ from falconet.runtime.detections import Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
+from falconet_sim.iss.channels import row
 from falconet_sim.iss.detect import mark, scan
 from falconet_sim.iss.machine import Index, Machine, Step
 from falconet_sim.iss.suppress import suppress
@@ -206,6 +208,7 @@ def store(machine: Machine, ins: Instruction) -> None:
 EXECUTORS: dict[type[Instruction], Executor] = {
     Mac: mac, Window: window, Elementwise: elementwise, Load: load, LoadImage: load_image,
     Store: store, Scan: scan, Suppress: suppress, Mark: mark,
+    Row: row,
 }
 """What each instruction does to a machine."""
 

@@ -6,11 +6,11 @@ instructions touch. ``tests/compiler/test_policy.py`` holds them to what the RTL
 
 from __future__ import annotations
 
-from falconet.isa import Arch
+from falconet.isa import Arch, RowMode
 from falconet.isa.machine.cycles import MAC_BLOCK
 
 __all__ = ["BORDER", "CUT_COST", "DRAIN", "ISSUE", "image", "load", "mac", "mark", "records",
-           "scan", "store", "suppress", "vector", "weights"]
+           "row", "scan", "store", "suppress", "vector", "weights"]
 
 CUT_COST = 300
 """Words; keeps groups from being cut for nothing."""
@@ -36,6 +36,12 @@ def mac(arch: Arch, pixels: int, words: int, blocks: int) -> int:
 def vector(arch: Arch, reads: int, blocks: int) -> int:
     """``reads`` words of the scratchpad for each of ``blocks`` channel blocks."""
     return ISSUE + blocks * (arch.vector_param_words + reads)
+
+
+def row(mode: RowMode, pixels: int, blocks: int) -> int:
+    """A softmax or norm of ``pixels`` of ``blocks`` channel blocks."""
+    each = 3 * blocks + 25 if mode is RowMode.SOFTMAX else 2 * blocks + 52
+    return ISSUE + pixels * each
 
 
 def load(size: int) -> int:

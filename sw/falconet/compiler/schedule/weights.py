@@ -90,7 +90,8 @@ def weight_loads(plan: Plan) -> dict[Dst, list[WeightLoad]]:
         if op.memory is not None:
             for c, (b0, b1) in enumerate(tiling.loads(op.height)):
                 words, first = op.chunk_words(b0, b1), 0
-                for part in _parts(words, depths[op.memory]):
+                parts = _parts(words, depths[op.memory]) if op.stored is None else [words]
+                for part in parts:
                     loads[op.memory].append(WeightLoad(
                         i, c, op.memory, part, part * size[op.memory], first=first,
                         last=first + part == words))

@@ -77,7 +77,8 @@ def _operator(kind: type[Operator]) -> Iterator[str]:
     yield prose(kind.__doc__)
     yield f"Inputs: {_inputs(kind)}. " + (
         "Ends in the [output stage](#output-stage)." if kind.staged
-        else "Scale and zero point of the inputs are those of the output.")
+        else "Scale and zero point of the inputs are those of the output."
+        if kind.moves and kind.arity[1] else "")
     yield _attributes(kind, Staged if kind.staged else None)
     yield _constants(c for c in kind.constants if c not in STAGE)
     yield _costs(kind)

@@ -39,7 +39,7 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
     form = _depthwise if _stays(node, context.sources(node)[0].lane_of) else _dense
     if node.output in context.everywhere:
         form, (node, out) = _dense, repeated(node, out, context.arch.lanes)
-    stage = stage_of(node, out, context.arch.lanes)
+    stage = stage_of(node, out, context.arch.lanes, empty=context.empty(node))
 
     def make(y: Run, x: Run, window: dict[str, Any]) -> MacOp | WindowOp:
         return form(context, node, out, {**window, "stage": stage})
@@ -53,7 +53,7 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
 def _depthwise(context: Context, node: Node, out: Slot, window: dict[str, Any]) -> WindowOp:
     arch = context.arch
     pool = node.of(Conv).pool
-    shared = pool and is_uniform(node)
+    shared = pool and is_uniform(node) and not context.empty(node)
     if shared:
         window["stage"] = uniform(window["stage"], out)
     weight = spread(node.consts["weight"][:, 0], out.lane_of, out.blocks * arch.lanes)
@@ -122,4 +122,4 @@ def dense_weight(weight: Array, groups: int, src: Slot, out: Slot, lanes: int
     return full, ranges
 
 
-OPERATOR = Operator(_lower, lanes=_lanes)
+OPERATOR = Operator(_lower, lanes=_lanes, empty=True)

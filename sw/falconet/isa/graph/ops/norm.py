@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from falconet.isa.graph.attribute import flag, number
+from falconet.isa.graph.operator import Constant
+from falconet.isa.graph.row import Row
+from falconet.isa.graph.stage import TABLE
+from falconet.isa.graph.tensor import HI, LO
+from falconet.isa.machine import instructions
+from falconet.isa.machine.arch import Arch
+
+__all__ = ["Norm"]
+
+_WORD = 1 << 32
+_MULT = 1 << Arch.mult_bits
+
+
+@dataclass(frozen=True)
+class Norm(Row):
+    """Layer norm, or RMS norm, over the channels of each pixel (docs/arithmetic.md).
+
+    What a channel differs from the mean by, over the root of the variance plus ``epsilon``; or what
+    it is, zero point taken off, over the root of the mean square. That is the accumulator, with 11
+    fraction bits, of an output stage whose multiplier has a sign.
+    """
+
+    op = "norm"
+    constants = (
+        Constant("gamma", "int32", ("C",), "multiplier of the output stage", 1 - _MULT, _MULT - 1),
+        Constant("bias", "int32", ("C",), "added to the accumulator", -_WORD // 2, _WORD // 2 - 1),
+        Constant("shift", "uint8", ("C",), "bits that the product is shifted by", 0,
+                 Arch.SHIFT_MAX),
+        TABLE,
+    )
+    onnx = ("LayerNormalization", "RMSNormalization")
+
+    rms: bool = flag("RMS norm")
+    zero_in: int = number("zero point of the input; of a layer norm it may be any value", (LO, HI),
+                          0)
+    epsilon: int = number("what is added to the variance, times 2^8, the square of the number of "
+                          "channels and over that of the input's scale",
+                          (0, instructions.Row.field("epsilon").hi), 0)
