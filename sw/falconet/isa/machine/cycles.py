@@ -12,6 +12,8 @@ from falconet.isa.machine.instructions import (
     LoadImage,
     Mac,
     Mark,
+    Row,
+    RowMode,
     Scan,
     Store,
     Suppress,
@@ -42,6 +44,8 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
         return ins.n1 * ins.n2 * words
     if isinstance(ins, LoadImage):
         return ins.n_rows * ins.n_x
+    if isinstance(ins, Row):
+        return _row(ins)
     if isinstance(ins, Scan):
         return ins.n_y * ins.n_x * ins.n_b + (12 + _groups(ins, arch)) * candidates + 14
     if isinstance(ins, Suppress):
@@ -49,6 +53,14 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     if isinstance(ins, Mark):
         return 5 + 12 * candidates
     return 0
+
+
+def _row(ins: Row) -> int:
+    """All pixels of a ROW; of a pixel's statistics all but the first's are hidden."""
+    n_b, others = ins.n_b, ins.n_y * ins.n_x - 1
+    if ins.mode == RowMode.SOFTMAX:
+        return 12 * n_b + 98 + others * max(12 * n_b, 8 * n_b + 46)
+    return 8 * n_b + 166 + others * max(8 * n_b, 107)
 
 
 def _groups(ins: Scan, arch: Arch) -> int:

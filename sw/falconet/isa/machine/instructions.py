@@ -433,7 +433,10 @@ class Row(Instruction):
     ``w_base + b * w_b_step`` on. A multiplier may be negative: mult and mult_neg are int32 between
     -2**17 and 2**17. Lanes behind the last channel hold what a value of 0 gives.
 
-    Cycles: see docs.
+    Four channels a cycle, three passes for a softmax and two for a norm. Cycles without stalls, give
+    or take a few: the first pixel ``12 * n_b + 98`` (softmax) or ``8 * n_b + 166`` (norms), each
+    further one ``max(12 * n_b, 8 * n_b + 46)`` or ``max(8 * n_b, 107)``. The next VEC instruction
+    begins when all results are on their way out.
     """
 
     mnemonic, opcode, engine = "ROW", 11, Engine.VEC
@@ -445,7 +448,7 @@ class Row(Instruction):
         Field("mode", 2, "a RowMode", maximum=max(RowMode)),
         Field("masked", 1, "SOFTMAX: -128 is minus infinity, unless all are"),
         Field("ref", 8, "LAYER, RMS: zero point of the input", signed=True),
-        Field("scale", 22, "numerator; of LAYER and RMS at most 256 * n_channels", minimum=1),
+        Field("scale", 22, "numerator; of LAYER and RMS at most 256 * n_channels"),
         Field("shift", 6, "SOFTMAX: least shift of the output stage", maximum=47),
         Field("epsilon", 40, "LAYER, RMS: added to the spread"),
         Field("w_base", 11, "first vector weight word"),
