@@ -224,7 +224,9 @@ def attention(b: Builder, y: str) -> str:
     c, h, w = b.shape(y)
     tokens = b.eltwise(b.conv(y, c, (h, 1), pads=(0, 0, 0, 0)), b.constant(c, 1, w))
     scores = b.matmul(b.conv(y, 14), b.conv(tokens, 14), (3, -2))
-    return b.conv(b.matmul(scores, b.transpose(b.conv(tokens, 9)), (-128, 0)), c)
+    shares = b.softmax(scores, 0.03)
+    found = b.conv(b.matmul(shares, b.transpose(b.conv(tokens, 9)), (-128, 0)), c)
+    return b.norm(found, rms=True)
 
 
 def moves(b: Builder, y: str) -> list[str]:

@@ -46,6 +46,8 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], Callable[[networks.Builder], lis
         b.matmul(b.conv("x", 19), b.conv("x", 19, table=True), (0, 3), table=True)]),
     "behind a depthwise layer": ((20, 1, 11), lambda b: [
         b.matmul("x", b.depthwise("x", (1, 3))), b.matmul("x", b.eltwise("x", "x"), (3, 0))]),
+    "behind a mean": ((13, 4, 11), lambda b: [
+        b.matmul("x", b.average("x")), b.matmul(b.conv("x", 4), b.average(b.conv("x", 4)))]),
     "one channel for all": ((20, 1, 11), lambda b: [
         b.matmul(y, y) for y in [b.conv("x", 1)]] + [b.product("x", "t0")]),
 }

@@ -12,6 +12,7 @@ from formal import (
     prove_packing,
     prove_pair,
     prove_registers,
+    prove_row,
     prove_softmax,
     prove_topk,
     prove_window,
@@ -25,7 +26,7 @@ PROOFS: dict[str, Proof] = {
     for module in (
         prove_axi, prove_burst, prove_window, prove_pair, prove_control, prove_registers,
         prove_dispatch, prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
-        prove_softmax, prove_overlap,
+        prove_softmax, prove_overlap, prove_row,
     )
     for proof in module.PROOFS
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -80,8 +80,11 @@ class RowLoops(wiring.Component):
         m = Module()
         s = Signal(RowSettings(), reset_less=True)
         row = data.View(instruction_layout(Row), self.instr.payload)
-        with m.If(self.idle):
-            m.d.sync += [s[f.name].eq(row[f.name]) for f in Row.fields]
+        # Registers of the same meaning share the sinks; the way of the reset tells them apart.
+        idle_too = Signal(init=1, reset_less=True)
+        for k, f in enumerate(Row.fields):
+            with m.If(idle_too if k % 2 else self.idle):
+                m.d.sync += s[f.name].eq(row[f.name])
         m.d.comb += self.settings.eq(s)
 
         softmax = Signal(reset_less=True)
@@ -125,6 +128,7 @@ class RowLoops(wiring.Component):
         awaited = Signal()  # an APPLY's ``used``
         settle = Signal(3, reset_less=True)
         opening = Signal()
+        drains = Signal()
 
         with m.If(self.used):
             m.d.sync += awaited.eq(0)
@@ -133,7 +137,6 @@ class RowLoops(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.instr.ready.eq(1)
                 with m.If(self.instr.valid):
-                    m.d.sync += self.idle.eq(0)
                     m.next = "LOAD"
             with m.State("LOAD"):
                 # Two cycles for what is computed of the settings.
@@ -191,8 +194,8 @@ class RowLoops(wiring.Component):
                     m.d.sync += kind.eq(Mux(at_sums & more, Pass.LARGEST, Pass.APPLY))
                     m.next = "SETTLE"
             with m.State("DRAIN"):
+                m.d.comb += drains.eq(1)
                 with m.If(self.finished):
-                    m.d.sync += self.idle.eq(1)
                     m.next = "IDLE"
 
         applies = (kind == Pass.APPLY) & ~opening
@@ -207,4 +210,7 @@ class RowLoops(wiring.Component):
             self.valid.eq(self.step),
         ]
         m.d.comb += [self.token.eq(t), self.pushes.eq(applies)]
+        still_idle = Mux(self.idle, ~(self.instr.valid & self.instr.ready),
+                         drains & self.finished)
+        m.d.sync += [self.idle.eq(still_idle), idle_too.eq(still_idle | ResetSignal())]
         return m

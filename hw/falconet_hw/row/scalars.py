@@ -36,6 +36,8 @@ class Linear(data.StructLayout):
 class Product(wiring.Component):
     """``total`` plus or minus ``x * y``, a bit of ``y`` a cycle; also left shifts of ``total``.
 
+    All modulo ``2**bits``. Nothing else is asked of it while it is busy.
+
     Members
     -------
     set, value : In
@@ -43,16 +45,15 @@ class Product(wiring.Component):
     start, x, y, minus : In
         The product is added from the next cycle on; ``busy`` while it is.
     shift2, shift8 : In(1)
-        ``total`` moves left by so many bits. Not while busy.
-    total : Out(48)
+        ``total`` moves left by so many bits.
+    total : Out(bits)
     busy : Out(1)
     """
 
-    def __init__(self) -> None:
-        bits = SumShapes.SPREAD
+    def __init__(self, *, bits: int = SumShapes.SPREAD, y_bits: int = 21) -> None:
         super().__init__({
             "set": In(1), "value": In(bits),
-            "start": In(1), "x": In(bits), "y": In(21), "minus": In(1),
+            "start": In(1), "x": In(bits), "y": In(y_bits), "minus": In(1),
             "shift2": In(1), "shift8": In(1),
             "total": Out(bits), "busy": Out(1),
         })

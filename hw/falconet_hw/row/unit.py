@@ -12,7 +12,7 @@ from amaranth.utils import ceil_log2
 from falconet.isa import Arch, RowMode
 from falconet_hw.row.loops import Pass, RowSettings
 from falconet_hw.row.scalars import Linear, RowScalars, SumShapes
-from falconet_hw.stream.delay import delay
+from falconet_hw.stream.delay import copies, delay
 
 __all__ = ["RowUnit"]
 
@@ -187,6 +187,8 @@ class RowUnit(wiring.Component):
         shown = [delay(m, weighs[i], 4, name=f"shown{i}") & ~softmax for i in range(_WAYS)]
         shift = reg(2, lin.shift[2:4], "shift")
         bits = arch.acc_bits
+        # Two cycles late: nobody takes so early, nor looks so soon afterwards.
+        quiet = copies(m, ~self.active, _WAYS, name="quiet")
         takes = [at(apply & (self.quarter == k), 10, f"take{k}") for k in range(lanes // _WAYS)]
         for i in range(_WAYS):
             v = Array(moved[i] >> 4 * k for k in range(4))[shift]
@@ -194,7 +196,7 @@ class RowUnit(wiring.Component):
             value = delay(m, reg(bits, v8 | e[i], f"value{i}"), 1, name=f"value{i}")
             for k, take in enumerate(takes):
                 lane = Signal(signed(bits), name=f"acc{_WAYS * k + i}", reset_less=True)
-                with m.If(~self.active):
+                with m.If(quiet[i]):
                     m.d.sync += lane.eq(0)
                 with m.Elif(take):
                     m.d.sync += lane.eq(value)

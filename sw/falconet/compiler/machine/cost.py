@@ -7,6 +7,7 @@ instructions touch. ``tests/compiler/test_policy.py`` holds them to what the RTL
 from __future__ import annotations
 
 from falconet.isa import Arch, RowMode
+from falconet.isa.machine import cycles
 from falconet.isa.machine.cycles import MAC_BLOCK
 
 __all__ = ["BORDER", "CUT_COST", "DRAIN", "ISSUE", "image", "load", "mac", "mark", "records",
@@ -40,8 +41,7 @@ def vector(arch: Arch, reads: int, blocks: int) -> int:
 
 def row(mode: RowMode, pixels: int, blocks: int) -> int:
     """A softmax or norm of ``pixels`` of ``blocks`` channel blocks."""
-    each = 3 * blocks + 25 if mode is RowMode.SOFTMAX else 2 * blocks + 52
-    return ISSUE + pixels * each
+    return ISSUE + cycles.row(mode is RowMode.SOFTMAX, blocks, pixels)
 
 
 def load(size: int) -> int:

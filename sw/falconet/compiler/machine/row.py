@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from falconet.compiler.machine import cost
-from falconet.compiler.machine.op import Emitted, Op, Tile
+from falconet.compiler.machine.op import Emitted, Op, Tile, Tiling
 from falconet.compiler.machine.place import Array, wrapped
 from falconet.compiler.machine.stage import OutputStage
 from falconet.isa import Arch, Dst, Engine, Row, RowMode
 
 __all__ = ["RowOp"]
+
+_LONGER = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,10 @@ class RowOp(Op):
     @property
     def table(self) -> bytes | None:
         return self.stage.table
+
+    def tiling(self, busy: int) -> Tiling:
+        """Longer ones: the first pixel of each waits for its own statistics."""
+        return super().tiling(_LONGER * busy)
 
     def block_words(self, block: int) -> int:
         if self.mode is not RowMode.SOFTMAX:

@@ -20,7 +20,7 @@ from falconet.isa.machine.instructions import (
     Window,
 )
 
-__all__ = ["MAC_BLOCK", "reads", "steps"]
+__all__ = ["MAC_BLOCK", "reads", "row", "steps"]
 
 MAC_BLOCK = 9
 """What a block of MAC takes at least: its parameters are on their way so long."""
@@ -45,7 +45,7 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     if isinstance(ins, LoadImage):
         return ins.n_rows * ins.n_x
     if isinstance(ins, Row):
-        return _row(ins)
+        return row(ins.mode == RowMode.SOFTMAX, ins.n_b, ins.n_y * ins.n_x)
     if isinstance(ins, Scan):
         return ins.n_y * ins.n_x * ins.n_b + (12 + _groups(ins, arch)) * candidates + 14
     if isinstance(ins, Suppress):
@@ -55,12 +55,11 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     return 0
 
 
-def _row(ins: Row) -> int:
+def row(softmax: bool, n_b: int, pixels: int) -> int:
     """All pixels of a ROW; of a pixel's statistics all but the first's are hidden."""
-    n_b, others = ins.n_b, ins.n_y * ins.n_x - 1
-    if ins.mode == RowMode.SOFTMAX:
-        return 12 * n_b + 98 + others * max(12 * n_b, 8 * n_b + 46)
-    return 8 * n_b + 166 + others * max(8 * n_b, 107)
+    if softmax:
+        return 12 * n_b + 98 + (pixels - 1) * max(12 * n_b, 8 * n_b + 46)
+    return 8 * n_b + 166 + (pixels - 1) * max(8 * n_b, 107)
 
 
 def _groups(ins: Scan, arch: Arch) -> int:

@@ -52,8 +52,8 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
 
 def _depthwise(context: Context, node: Node, out: Slot, window: dict[str, Any]) -> WindowOp:
     arch = context.arch
-    pool = node.of(Conv).pool
-    shared = pool and is_uniform(node) and not context.empty(node)
+    pool = node.of(Conv).pool and not context.empty(node)
+    shared = pool and is_uniform(node)
     if shared:
         window["stage"] = uniform(window["stage"], out)
     weight = spread(node.consts["weight"][:, 0], out.lane_of, out.blocks * arch.lanes)

@@ -14,13 +14,14 @@ __all__ = ["Constant"]
 class Constant(Operator):
     """A tensor that comes with the network: positions, a class token, the matrix of a graph.
 
-    It lies in DDR beside the weights and is loaded like an input.
+    It lies in DDR beside the weights and is loaded like an input. In ONNX it is an operand that a
+    file holds and that is not one number a channel.
     """
 
     op = "constant"
     arity = 0, 0
+    onnx = ("Add", "Concat", "MatMul")
     constants = (Given("value", "int8", ("C", "H", "W"), "what is stored", LO, HI),)
-    onnx = ("Constant",)
 
     def shape(self, inputs: Sequence[Shape], consts: Consts) -> Shape:
         value = consts.get("value")

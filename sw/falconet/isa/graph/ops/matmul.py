@@ -34,8 +34,8 @@ class MatMul(Staged):
              "OB * max(9, P + H * W * IB * S * (1 + sum((z != 0) + (z == -128) for z in zeros)))"),
     )
     limits = (
-        "The second input goes through DDR and is loaded as weights are. One block of 16 of its "
-        "pixels fits the weight memory, as often as the zero points ask for.",
+        "The second input goes through DDR and is loaded as weights are. All channels of `lanes` "
+        "of its pixels fit the weight memory, as often as the zero points ask for.",
         "No sum of products can leave the accumulator, whatever the inputs: 1,032 channels where "
         "both zero points are 0, 518 where the first is -128.",
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from falconet.isa.graph.attribute import flag, number
-from falconet.isa.graph.operator import Constant
+from falconet.isa.graph.operator import Constant, Cost
 from falconet.isa.graph.row import Row
 from falconet.isa.graph.stage import TABLE
 from falconet.isa.graph.tensor import HI, LO
@@ -12,7 +12,7 @@ from falconet.isa.machine.arch import Arch
 
 __all__ = ["Norm"]
 
-_WORD = 1 << 32
+_BIAS = 1 << Arch.acc_bits - 2  # an accumulator has 18 bits at most
 _MULT = 1 << Arch.mult_bits
 
 
@@ -28,12 +28,14 @@ class Norm(Row):
     op = "norm"
     constants = (
         Constant("gamma", "int32", ("C",), "multiplier of the output stage", 1 - _MULT, _MULT - 1),
-        Constant("bias", "int32", ("C",), "added to the accumulator", -_WORD // 2, _WORD // 2 - 1),
+        Constant("bias", "int32", ("C",), "added to the accumulator", -_BIAS, _BIAS),
         Constant("shift", "uint8", ("C",), "bits that the product is shifted by", 0,
                  Arch.SHIFT_MAX),
         TABLE,
     )
     onnx = ("LayerNormalization", "RMSNormalization")
+    costs = (Cost(instructions.Row, "", "8 * OB + 166 + (H * W - 1) * max(8 * OB, 107)"),)
+    limits = ("The parameters of all channels fit the vector engine's memory: 16 bytes each.",)
 
     rms: bool = flag("RMS norm")
     zero_in: int = number("zero point of the input; of a layer norm it may be any value", (LO, HI),

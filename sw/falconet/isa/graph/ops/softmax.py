@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from falconet.isa.graph.attribute import flag, number
-from falconet.isa.graph.operator import Constant
+from falconet.isa.graph.operator import Constant, Cost
 from falconet.isa.graph.row import Row
 from falconet.isa.graph.stage import TABLE
 from falconet.isa.machine import instructions
@@ -31,7 +31,9 @@ class Softmax(Row):
                  "its low 8 bits; the first one is above `scale`", 0, (1 << EXPONENTIAL_BITS) - 1),
         TABLE,
     )
-    onnx = ("Softmax",)
+    onnx = ("Softmax", "Where")
+    costs = (Cost(instructions.Row, "",
+                  "12 * OB + 98 + (H * W - 1) * max(12 * OB, 8 * OB + 46)"),)
 
     scale: int = number("numerator: `scale / 2^shift` is 1 over the output's scale", (1, _SCALE), 1)
     shift: int = number("see `scale`", (0, Arch.SHIFT_MAX), 0)

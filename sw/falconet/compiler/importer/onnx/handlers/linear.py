@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.compiler.importer.expr import Conv, Expr, Real, Sum, Value, View, Weight
+from falconet.compiler.importer.expr import (
+    Conv,
+    Expr,
+    MatMul,
+    Norm,
+    Real,
+    Stack,
+    Sum,
+    Value,
+    View,
+    Weight,
+)
 from falconet.compiler.importer.onnx.context import QUANTISE, Context, chw, operator
+from falconet.compiler.importer.onnx.handlers.reshape import placed
+from falconet.compiler.importer.onnx.matrices import matrices, narrowed, peeled, tokens_of
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import flat
+from falconet.compiler.importer.order import flat, pixels_of, tokens
 from falconet.compiler.importer.store.large_weights import LARGEST
 from falconet.isa.graph.ops import conv as ops
+from falconet.isa.graph.ops.concat import Concat
 
 __all__ = ["affine", "bias_of", "ones", "out_chw", "pool_pads", "weights_of", "window"]
 
@@ -128,6 +143,9 @@ def gemm(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
 
 @operator("MatMul", role=Role.WEIGHTED, axis=-1)
 def matmul(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
+    """Of tokens and weights, or of two activations (a constant may be the first)."""
+    if isinstance(args[1], Expr):
+        return _of_matrices(ctx, node, args)
     if isinstance(args[1], Weight) and args[1].q.ndim != 2:
         node.refuse("only a matrix as second operand is supported; use a Conv or Gemm")
     weight, scale = weights_of(node, args[1], 1)
@@ -135,17 +153,74 @@ def matmul(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
 
 
 def _linear(ctx: Context, node: OnnxNode, value: Value | None, weight: Array, scale: Array,
-            bias: Array) -> Conv:
-    """A matrix product as a convolution whose kernel is the whole input."""
+            bias: Array) -> Expr:
+    """A matrix product: of tokens a pointwise convolution, of a whole image one whose kernel is
+    the image."""
+    shape = ctx.model.shape(node.inputs[0], node)
+    if shape[-1] != weight.shape[1] or len(shape) < 2:
+        node.refuse(f"the first operand must be [1, K] or [1, T, K], and is {shape}")
+    if math.prod(shape[:-1]) > 1 or _token(value):
+        return _of_tokens(ctx, node, value, weight, scale, bias)
     if isinstance(value, View) and isinstance(value.inner, Real):
         weight, value = _reordered(weight, value)
     x = ctx.real(node, value)
     c, h, w = x.shape
-    if len(ctx.model.shape(node.inputs[0], node)) != 2 or c * h * w != weight[0].size:
+    if c * h * w != weight[0].size:
         node.refuse("the first operand must be [1, K]; flatten the image before it")
     kernels = np.ascontiguousarray(weight).reshape(-1, c, h, w)
     return Conv(node.name, (len(weight), 1, 1), x.tensor, kernels, scale, bias,
                 ops.Conv(kernel=(h, w)))
+
+
+def _token(value: Value | None) -> bool:
+    """Whether it is one pixel of several, all channels of it."""
+    return (isinstance(value, View) and math.prod(value.inner.shape[1:]) > 1
+            and pixels_of(value.dims, value.inner.shape) is not None)
+
+
+def _of_tokens(ctx: Context, node: OnnxNode, value: Value | None, weight: Array, scale: Array,
+               bias: Array) -> Expr:
+    x, dims = tokens_of(ctx, node, value)
+    if not isinstance(x, Real):
+        node.refuse(f"'{node.inputs[0]}' has no quantisation parameters; {QUANTISE}")
+    pixels = math.prod(x.shape[1:])
+    kernels = np.ascontiguousarray(weight)[:, :, None, None]
+    found = Conv(node.name, (len(weight), *x.shape[1:]), x.tensor, kernels, scale, bias,
+                 ops.Conv(kernel=(1, 1)))
+    first = int(min(v.min() for v in dims[-1]))
+    last = (np.arange(len(weight)) * pixels + first,)
+    return placed(ctx, node, found, (*dims[:-1], last))
+
+
+def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr:
+    """[*lead, M, K] by [*lead, K, N]: of each a product of tensors [K, 1, M] and [K, 1, N]."""
+    (first, by), (second, times) = (peeled(ctx, node, a, i) for i, a in enumerate(args))
+    lead_a, lefts = matrices(ctx, node, first, 0)
+    parts = [matrices(ctx, node, part, 1, turned=True) for part in narrowed(ctx, node, second)]
+    lead_b, rights = parts[0]
+    if len(parts) > 1:  # over twice the channels, so that one sum holds both
+        rights = [_beside(ctx, node, *both) for both in zip(*(each for _, each in parts))]
+        lefts = [_beside(ctx, node, a, a) for a in lefts]
+    lead = np.broadcast_shapes(lead_a, lead_b)
+    places = [np.broadcast_to(np.arange(math.prod(own)).reshape(own), lead).reshape(-1)
+              for own in (lead_a, lead_b)]
+    found = []
+    for k, (i, j) in enumerate(zip(*places)):
+        a, b = lefts[i], rights[j]
+        assert isinstance(a, Real) and isinstance(b, Real)
+        n = b.shape[2]
+        name = node.name if len(places[0]) == 1 else f"{node.name}/head{k}"
+        found.append(MatMul(name, (n, 1, a.shape[2]), (a.tensor, b.tensor),
+                            np.full(n, by * times), np.zeros(n)))
+    if len(found) > 1:
+        return Stack(node.name, found[0].shape, tuple(found), lead)
+    n, _, m = found[0].shape
+    return placed(ctx, node, found[0], tokens((*lead, m), n))
+
+
+def _beside(ctx: Context, node: OnnxNode, a: Expr, b: Expr) -> Expr:
+    c, h, w = a.shape
+    return ctx.moved(node, Concat(), [a, b], (2 * c, h, w), part="/halves")
 
 
 def _reordered(weight: Array, view: View) -> tuple[Array, Expr]:
@@ -189,6 +264,12 @@ def affine(ctx: Context, node: OnnxNode, x: Expr, gain: Array, offset: Array) ->
             attrs = dataclasses.replace(attrs, pool=attrs.pool and not np.any(gain <= 0))
         return dataclasses.replace(x, weight=weight, scale=x.scale * np.where(
             gain == 0, 1.0, np.abs(gain)), bias=x.bias * gain + offset, attrs=attrs)
+    if isinstance(x, MatMul):
+        if np.any(gain < 0):
+            node.refuse("a product of two activations times a negative number; negate one of them")
+        return dataclasses.replace(x, gain=x.gain * gain, offset=x.offset * gain + offset)
+    if isinstance(x, Norm):
+        return dataclasses.replace(x, gain=x.gain * gain, offset=x.offset * gain + offset)
     if isinstance(x, Real):
         return Sum(node.name, x.shape, ((x.tensor, gain),), offset)
     if isinstance(x, Sum):

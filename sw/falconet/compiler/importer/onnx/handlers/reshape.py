@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
-from falconet.compiler.importer.expr import Expr, Value, View, Weight
+from falconet.compiler.importer.expr import Expr, Stack, Value, View, Weight
 from falconet.compiler.importer.onnx.context import Context, chw, operator
+from falconet.compiler.importer.onnx.matrices import joined
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
 from falconet.compiler.importer.order import Dims, natural, reshaped, shape_of
@@ -30,6 +31,10 @@ def view(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     x, shape = args[0], ctx.model.shape(node.outputs[0], node)
     if isinstance(x, Weight):
         return _weight_view(node, x, shape)
+    if isinstance(x, Stack):
+        if x.shape[:1] == tuple(shape[-1:]) and x.shape[2:] == tuple(shape[-2:-1]):
+            return dataclasses.replace(x, lead=tuple(shape[:-2]))
+        x = joined(ctx, node, x)
     if not isinstance(x, View):
         return ctx.expr(node, x)
     dims = reshaped(x.dims, shape)
@@ -58,6 +63,7 @@ def transpose(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
         perm = node.attrs.get("perm") or list(range(x.q.ndim))[::-1]
         return Weight(x.name, x.q.transpose(perm), x.scale.transpose(perm),
                       x.zero_point.transpose(perm))
+    x = joined(ctx, node, x) if isinstance(x, Stack) else x
     expr = x if isinstance(x, View) else ctx.expr(node, x)
     shape = ctx.model.shape(node.inputs[0], node)
     perm = node.attrs.get("perm") or list(range(len(shape)))[::-1]
