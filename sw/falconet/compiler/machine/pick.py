@@ -67,7 +67,8 @@ class PickOp(EltwiseOp):
             part = i // self.across
             least, most = self._reach[part]
             lo, hi = least[y0], most[y1 - 1]
-            if i % self.across not in columns or not any(r.part == part and r.within(y0, y1) for r in self.rows):
+            if i % self.across not in columns or not any(
+                    r.part == part and r.within(y0, y1) for r in self.rows):
                 hi = lo
             if i == 0 and self._filled:  # where the fill goes, something is read
                 hi = max(hi, lo + 1)
