@@ -42,7 +42,8 @@ class RequantProof(Component):
         number, byte = In(signed(arch.acc_bits)), In(signed(8))
         super().__init__({
             "acc": number, "bias": number,
-            "mult": In(signed(arch.mult_bits + 1)), "mult_neg": In(signed(arch.mult_bits + 1)), "shift": In(6),
+            "mult": In(signed(arch.mult_bits + 1)), "mult_neg": In(signed(arch.mult_bits + 1)),
+            "shift": In(6),
             "zp": byte, "lo": byte, "hi": byte,
             "product": In(signed(self.product_bits)),
             "rounded": In(signed(self.product_bits + 1)),

@@ -9,9 +9,9 @@ from amaranth.lib import wiring
 
 from falconet.isa import Arch
 from falconet_hw.engine.shell import EngineShell, Results, compute_ports
+from falconet_hw.row.loops import RowLoops
 from falconet_hw.stream.credits import Credits
 from falconet_hw.stream.fifo import Fifo, RegisterSlice
-from falconet_hw.row.loops import RowLoops
 from falconet_hw.vector.datapath import VectorDatapath
 from falconet_hw.vector.token import Token
 from falconet_hw.vector.tokens import VectorLoops
