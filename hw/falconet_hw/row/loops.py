@@ -46,7 +46,7 @@ class RowLoops(wiring.Component):
     Members
     -------
     instr : In(stream.Signature(512))
-        ROW. Taken while ``idle``.
+        ROW. Ready while ``idle``.
     idle : Out(1)
         A register: no instruction is under way; all results of the last one are on their way out.
     go : In(1)

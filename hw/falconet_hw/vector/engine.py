@@ -73,7 +73,7 @@ class VectorEngine(EngineShell):
             loops.instr.payload.eq(self.instr.payload), row.instr.payload.eq(self.instr.payload),
             loops.instr.valid.eq(self.instr.valid & ~is_row & row.idle),
             row.instr.valid.eq(self.instr.valid & is_row & loops.instr.ready),
-            self.instr.ready.eq(loops.instr.ready & Mux(is_row, row.instr.ready, row.idle)),
+            self.instr.ready.eq(loops.instr.ready & row.idle),
         ]
         wiring.connect(m, wiring.flipped(self.load), datapath.load)
 
