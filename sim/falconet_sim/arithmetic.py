@@ -36,7 +36,8 @@ class Params:
     def unpack(cls, data: NDArray[np.uint8], arch: Arch, *, signed: bool = False) -> Params:
         """From parameter words: uint8 [..., lanes * 16] -> arrays [..., lanes].
 
-        With ``signed`` multipliers may be negative. Raises FalconetError for a value that the machine has no bits for.
+        With ``signed`` multipliers may be negative. Raises FalconetError for a value that the
+        machine has no bits for.
         """
         raw = np.ascontiguousarray(data).reshape(*data.shape[:-1], arch.lanes, arch.PARAM_BYTES)
         record = raw.view(_RECORD)[..., 0]

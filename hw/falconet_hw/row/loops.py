@@ -46,7 +46,7 @@ class RowLoops(wiring.Component):
     Members
     -------
     instr : In(stream.Signature(512))
-        ROW. Taken while ``idle``.
+        ROW. Ready while ``idle``.
     idle : Out(1)
         A register: no instruction is under way; all results of the last one are on their way out.
     go : In(1)
@@ -199,17 +199,20 @@ class RowLoops(wiring.Component):
                     m.next = "IDLE"
 
         applies = (kind == Pass.APPLY) & ~opening
-        t = Signal(Token(self.arch), reset_less=True)
-        m.d.sync += [
-            t.eq(0),
-            t.addr.eq(addr), t.out_addr.eq(out_addr), t.weight.eq(weight),
-            t.row.eq(~opening), t.read.eq(~opening), t.first.eq(opening | first_word),
-            t.index.eq(kind), t.tail.eq(last_word), t.push.eq(applies), t.write.eq(applies),
-            t.last.eq(applies & last_word & here_last), t.shared.eq(softmax), t.max.eq(1),
-            t.zp.eq(s.zp), t.lo.eq(s.lo), t.hi.eq(s.hi), t.table.eq(s.table),
-            self.valid.eq(self.step),
-        ]
-        m.d.comb += [self.token.eq(t), self.pushes.eq(applies)]
+        made = {
+            "addr": addr, "out_addr": out_addr, "weight": weight,
+            "row": ~opening, "read": ~opening, "first": opening | first_word,
+            "index": kind, "tail": last_word, "push": applies, "write": applies,
+            "last": applies & last_word & here_last, "shared": softmax,
+            "zp": s.zp, "lo": s.lo, "hi": s.hi, "table": s.table,
+        }
+        for name, value in made.items():
+            made_field = Signal(Token(self.arch)[name].shape, name=f"token_{name}", reset_less=True)
+            m.d.sync += made_field.eq(value)
+            m.d.comb += self.token[name].eq(made_field)
+        m.d.sync += self.valid.eq(self.step)
+        m.d.comb += self.token.max.eq(1)
+        m.d.comb += self.pushes.eq(applies)
         still_idle = Mux(self.idle, ~(self.instr.valid & self.instr.ready),
                          drains & self.finished)
         m.d.sync += [self.idle.eq(still_idle), idle_too.eq(still_idle | ResetSignal())]

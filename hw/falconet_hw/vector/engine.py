@@ -9,9 +9,9 @@ from amaranth.lib import wiring
 
 from falconet.isa import Arch
 from falconet_hw.engine.shell import EngineShell, Results, compute_ports
+from falconet_hw.row.loops import RowLoops
 from falconet_hw.stream.credits import Credits
 from falconet_hw.stream.fifo import Fifo, RegisterSlice
-from falconet_hw.row.loops import RowLoops
 from falconet_hw.vector.datapath import VectorDatapath
 from falconet_hw.vector.token import Token
 from falconet_hw.vector.tokens import VectorLoops
@@ -73,7 +73,7 @@ class VectorEngine(EngineShell):
             loops.instr.payload.eq(self.instr.payload), row.instr.payload.eq(self.instr.payload),
             loops.instr.valid.eq(self.instr.valid & ~is_row & row.idle),
             row.instr.valid.eq(self.instr.valid & is_row & loops.instr.ready),
-            self.instr.ready.eq(loops.instr.ready & Mux(is_row, row.instr.ready, row.idle)),
+            self.instr.ready.eq(loops.instr.ready & row.idle),
         ]
         wiring.connect(m, wiring.flipped(self.load), datapath.load)
 

@@ -295,8 +295,8 @@ class IssDevice:
             data = pack_input(inputs[t["name"]], t, program.arch.lanes)
             _put(machine, f"input '{t['name']}'", int(t["offset"]), data)
         detect = program.detect
-        for at, row in pack_options(detect, options) if detect else ():
-            _put(machine, "detect: options", at, np.frombuffer(row, np.uint8))
+        for at, option in pack_options(detect, options) if detect else ():
+            _put(machine, "detect: options", at, np.frombuffer(option, np.uint8))
         execute(machine, program, self.observer)
         outputs = {
             t["name"]: unpack_output(machine.ddr[Segment.OUTPUT], t, program.arch.lanes)

@@ -85,6 +85,8 @@ def _inside(first: int, n: int, stride: int, kernel: int, dilation: int, size: i
 
 def reads(ins: Instruction, arch: Arch) -> float:
     """The share of an instruction's steps that read the scratchpad, parameters counted as such."""
+    if isinstance(ins, Row):
+        return 0.25
     if not isinstance(ins, (Mac, Window)):
         return 1.0
     inside = (_inside(ins.iy0, ins.n_y, ins.stride_y, ins.n_ky, ins.dil_y, ins.in_h)

@@ -17,7 +17,8 @@ from falconet.isa.machine.fields import Engine, Field, Instruction
 
 __all__ = [
     "SEGMENT_GRAIN", "SEGMENT_PAGE", "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac",
-    "Mark", "Row", "RowMode", "Scan", "Segment", "Src", "Store", "Suppress", "Suppression", "Window",
+    "Mark", "Row", "RowMode", "Scan", "Segment", "Src", "Store", "Suppress", "Suppression",
+    "Window",
 ]
 
 import enum
@@ -433,10 +434,10 @@ class Row(Instruction):
     ``w_base + b * w_b_step`` on. A multiplier may be negative: mult and mult_neg are int32 between
     -2**17 and 2**17. Lanes behind the last channel hold what a value of 0 gives.
 
-    Four channels a cycle, three passes for a softmax and two for a norm. Cycles without stalls, give
-    or take a few: the first pixel ``12 * n_b + 98`` (softmax) or ``8 * n_b + 166`` (norms), each
-    further one ``max(12 * n_b, 8 * n_b + 46)`` or ``max(8 * n_b, 107)``. The next VEC instruction
-    begins when all results are on their way out.
+    Four channels a cycle, three passes for a softmax and two for a norm. Cycles without stalls,
+    give or take a few: the first pixel ``12 * n_b + 98`` (softmax) or ``8 * n_b + 166`` (norms),
+    each further one ``max(12 * n_b, 8 * n_b + 46)`` or ``max(8 * n_b, 107)``. The next VEC
+    instruction begins when all results are on their way out.
     """
 
     mnemonic, opcode, engine = "ROW", 11, Engine.VEC
