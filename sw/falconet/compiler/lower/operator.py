@@ -38,8 +38,8 @@ class View(Enum):
 @dataclass(frozen=True)
 class Image:
     """An input that is loaded as windows along x for its convolutions: ``step`` bytes a window
-    further, ``group`` windows that one kx spans, ``n_kx`` of these; ``pace`` windows from one output
-    to the next."""
+    further, ``group`` windows that one kx spans, ``n_kx`` of these; ``pace`` windows from one
+    output to the next."""
 
     user: Node
     step: int

@@ -62,7 +62,8 @@ class MacOp(SpatialOp):
         assert dst is not None
         sx, dx = self.stride[1], self.dilation[1]
         if self.image_group:
-            x = {"in_x_step": self.image_pace, "in_kx_step": self.image_group if self.kernel[1] > 1 else 0,
+            x = {"in_x_step": self.image_pace,
+                 "in_kx_step": self.image_group if self.kernel[1] > 1 else 0,
                  "in_w": 1}
         else:
             x = {"in_x_step": sx, "in_kx_step": dx if self.kernel[1] > 1 else 0,
