@@ -11,7 +11,7 @@ from amaranth.lib.wiring import Component, In
 
 from falconet.isa import INSTRUCTION_BITS, Row, RowMode, preset
 from falconet_hw.layout import WORD_ADDRESS, instruction_layout
-from falconet_hw.row import loops, scalars
+from falconet_hw.row import row_loops, scalars
 from formal.inside import Inside
 from formal.proof import Mutant, Proof
 from formal.streams import before
@@ -172,7 +172,7 @@ class LoopsProof(Component):
             Assume((ins.n_y == 1) | (ins.n_y == 2)), Assume(ins.mode <= max(RowMode)),
             Assume(ins.in_ring == 0), Assume(ins.out_ring == 0),
         ]
-        largest, sums, applies = loops.Pass.LARGEST, loops.Pass.SUMS, loops.Pass.APPLY
+        largest, sums, applies = row_loops.Pass.LARGEST, row_loops.Pass.SUMS, row_loops.Pass.APPLY
         softmax = ins.mode == RowMode.SOFTMAX
         ahead = Mux(softmax, largest, sums)
 
@@ -310,7 +310,7 @@ PROOFS = [
         },
     ),
     Proof(
-        "row_loops", loops, "`row.loops.RowLoops`",
+        "row_loops", row_loops, "`row.row_loops.RowLoops`",
         "the tokens are those of the passes, pixel for pixel and block for block, each pixel's "
         "first pass before the one before it is applied; at their addresses; a softmax sums when "
         "the largest is there, and nothing is applied before it is worked out and the former has "
