@@ -316,7 +316,7 @@ PROOFS = [
         "the largest is there, and nothing is applied before it is worked out and the former has "
         "been; it never stands for more than 15 cycles in which it could go on",
         "8 lanes; up to 2 blocks, 2 x 2 pixels", "no rings; what is there stays until it is used",
-        lambda module: LoopsProof(module.RowLoops(arch=preset("tiny"))), 46, 0,
+        lambda module: LoopsProof(module.RowLoops(arch=preset("tiny"))), 30, 0,
         {
             "applies too early": Mutant("with m.If(Mux(kind == Pass.APPLY", " & ~awaited", ""),
             "does not wait": Mutant("with m.If(Mux(kind == Pass.APPLY", "self.ready & ~awaited",
