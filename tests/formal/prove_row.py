@@ -319,7 +319,8 @@ PROOFS = [
         "first pass before the one before it is applied; at their addresses; a softmax sums when "
         "the largest is there, and nothing is applied before it is worked out and the former has "
         "been; it never stands for more than 15 cycles in which it could go on",
-        "8 lanes; up to 2 blocks, 2 x 2 pixels", "no rings, addresses and steps below 4; what is there stays until it is used",
+        "8 lanes; up to 2 blocks, 2 x 2 pixels",
+        "no rings, addresses and steps below 4; what is there stays until it is used",
         lambda module: LoopsProof(module.RowLoops(arch=preset("tiny"))), 30, 0,
         {
             "applies too early": Mutant("with m.If(Mux(kind == Pass.APPLY", " & ~awaited", ""),
