@@ -127,7 +127,7 @@ def test_row_is_about_as_long_as_the_page_says(mode: int, device: RtlDevice) -> 
         asm.add(ins)
     took = np.diff(traced(device, asm.program()).start[2:-1])
     for ins, cycles in zip(made, took):
-        assert cycles == pytest.approx(steps(ins, TINY), rel=0.05, abs=8), ins
+        assert cycles == pytest.approx(steps(ins, TINY), rel=0.08, abs=8), ins
 
 
 @pytest.mark.parametrize("engine", [Engine.LOAD, Engine.STORE])
