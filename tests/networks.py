@@ -243,6 +243,27 @@ def moves(b: Builder, y: str) -> list[str]:
     return [shuffled, odd, b.conv(around, 9, 3), turned, woven, more]
 
 
+def encoder(tokens: tuple[int, int] = (1, 21), channels: int = 24, heads: int = 3,
+            hidden: int = 48, blocks: int = 1, zero: int = -127) -> Graph:
+    """Blocks of a vision transformer, tokens laid out as an image of any shape; ``zero`` of shares.
+    """
+    b, size = Builder((channels, *tokens)), channels // heads
+    x = b.eltwise("x", b.constant(channels, *tokens))
+    for _ in range(blocks):
+        qkv, found = b.conv(b.norm(x), 3 * channels), []
+        for i in range(heads):
+            q, k, v = (b.add("slice", [qkv], {"begin": at, "end": at + size})
+                       for at in range(i * size, 3 * channels, channels))
+            shares = b.softmax(b.matmul(q, k), zp=zero)
+            found.append(b.matmul(shares, b.transpose(v), (zero, 0)))
+        x = b.eltwise(x, b.conv(b.add("concat", found), channels))
+        x = b.eltwise(x, b.conv(b.conv(b.norm(x), hidden, table=True), channels))
+    graph = b.done(x)
+    graph.tensors = {k: dataclasses.replace(t, scale=0.1, zero_point=0)
+                     for k, t in graph.tensors.items()}
+    return graph
+
+
 def two_tables(seed: int = 0) -> Graph:
     """Layers with tables one behind the other, so that each engine's table is loaded over again."""
     b = Builder((3, 12, 12), seed)

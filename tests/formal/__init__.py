@@ -10,6 +10,7 @@ from formal import (
     prove_output,
     prove_overlap,
     prove_packing,
+    prove_pair,
     prove_registers,
     prove_row,
     prove_softmax,
@@ -23,8 +24,8 @@ __all__ = ["PROOFS", "Mutant", "Proof"]
 PROOFS: dict[str, Proof] = {
     proof.name: proof
     for module in (
-        prove_axi, prove_burst, prove_window, prove_control, prove_registers, prove_dispatch,
-        prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
+        prove_axi, prove_burst, prove_window, prove_pair, prove_control, prove_registers,
+        prove_dispatch, prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
         prove_softmax, prove_overlap, prove_row,
     )
     for proof in module.PROOFS

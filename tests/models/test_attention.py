@@ -114,6 +114,57 @@ class Graph(nn.Module):
         return (self.near @ self.layer(x)).relu()
 
 
+class Unfolded(nn.Module):
+    """MobileViT's: of each place in the patches of 2 x 2 pixels, attention over all patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.local, self.fold = nn.Conv2d(3, C, 3, 4, 1), nn.Conv2d(C, 8, 1)
+        self.block = nn.TransformerEncoderLayer(C, HEADS, 2 * C, batch_first=True,
+                                                activation="gelu", norm_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.local(x)
+        _, c, h, w = x.shape
+        y = x.reshape(c * h // 2, 2, w // 2, 2).transpose(1, 2)
+        y = y.reshape(1, c, h * w // 4, 4).transpose(1, 3).reshape(4, h * w // 4, c)
+        y = self.block(y).reshape(1, 4, h * w // 4, c).transpose(1, 3)
+        y = y.reshape(c * h // 2, w // 2, 2, 2).transpose(1, 2).reshape(1, c, h, w)
+        found: torch.Tensor = self.fold(y)
+        return found
+
+
+class NonLocal(nn.Module):
+    """Pixels over pixels of an image (Wang et al., 2018), channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, C, 4, 4)
+        self.query, self.key, self.value = (nn.Conv2d(C, 16, 1) for _ in range(3))
+        self.last = nn.Conv2d(16, C, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        q, k, v = (f(x).flatten(2) for f in (self.query, self.key, self.value))
+        shares = (q.transpose(1, 2) @ k).softmax(-1)
+        y = (shares @ v.transpose(1, 2)).transpose(1, 2).reshape(1, 16, *x.shape[2:])
+        found: torch.Tensor = x + self.last(y)
+        return found
+
+
+class Learnt(nn.Module):
+    """Scores with a learnt bias, as relative positions have it, and a second input's length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.bias = nn.Linear(C, 3 * C), nn.Parameter(torch.randn(HEADS, T, T))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).view(1, T, 3, HEADS, C // HEADS).permute(2, 0, 3, 1, 4)
+        scores = q * 0.25 @ k.transpose(-2, -1) + self.bias
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(1, T, C)
+
+
 CAUSAL = nn.Transformer.generate_square_subsequent_mask(T)
 CASES: dict[str, tuple[Callable[[], nn.Module], Counter[str]]] = {
     "self-attention": (lambda: SelfAttention(False),
@@ -130,6 +181,9 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Counter[str]]] = {
     "mean of tokens": (lambda: Patches(True), Counter(norm=3, constant=2)),
     "layer norm": (lambda: Norm(False), Counter(norm=1, conv=2)),
     "RMS norm": (lambda: Norm(True), Counter(norm=1, conv=2)),
+    "unfolded": (Unfolded, Counter(matmul=16, softmax=8, norm=2)),
+    "non-local": (NonLocal, Counter(matmul=2, softmax=1)),
+    "learnt bias": (Learnt, Counter(matmul=4, softmax=2, constant=2)),
     "graph": (Graph, Counter(matmul=1, constant=1, transpose=1, conv=1)),
 }
 
@@ -139,7 +193,7 @@ def network(name: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Float and quantised."""
     torch.manual_seed(len(name))
     made = CASES[name][0]()
-    shape = (1, 3, 32, 32) if isinstance(made, Patches) else (1, T, C)
+    shape = (1, 3, 32, 32) if isinstance(made, Patches | Unfolded | NonLocal) else (1, T, C)
     model = exported(made, shape)
     random = np.random.default_rng(0)
     return model, quantize(model, [random.normal(0, 1, shape).astype(np.float32)

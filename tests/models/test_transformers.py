@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,9 @@ from torch_export import exported
 
 from falconet.compiler import compile_model
 from falconet.isa import FalconetError, preset
+from falconet_app.cli import main
 from falconet_models.ptq.quantize import quantize
+from falconet_models.ptq.tensor_files import read_tensors
 from falconet_models.zoo.papers.transformers import Decoder, Encoder, positions
 from falconet_sim.golden.device import GoldenDevice
 from falconet_sim.iss.simulator import IssDevice
@@ -108,3 +111,37 @@ def test_inputs_are_calibrated_by_name() -> None:
         quantize(model, [{"x": samples("decoder", 1)[0]["x"]}])
     with pytest.raises(FalconetError, match=r"the shape \[1, 12, 32\] and is no picture"):
         quantize(model, [np.zeros((40, 40, 3), np.uint8)])
+
+
+def test_calibration_from_files(tmp_path: Path) -> None:
+    for i, sample in enumerate(samples("decoder", 2)):
+        np.savez(tmp_path / f"{i}.npz", **sample)
+    np.save(tmp_path / "x.npy", np.ones((12, 32), np.float32))
+    (tmp_path / "notes.txt").touch()
+    found = read_tensors(tmp_path)
+    assert list(found) == ["0.npz", "1.npz", "x.npy"] and found["x.npy"].shape == (12, 32)
+    assert list(found["0.npz"]) == ["x", "memory"]
+    for name, array, said in (("y.npy", np.array(["a"]), "holds no numbers"),
+                              ("z.npz", None, "not a readable .npz file")):
+        if array is None:
+            (tmp_path / name).write_bytes(b"1")
+        else:
+            np.save(tmp_path / name, array)
+        with pytest.raises(FalconetError, match=f"{name}: .*{said}"):
+            read_tensors(tmp_path)
+        (tmp_path / name).unlink()
+    with pytest.raises(FalconetError, match="no such folder"):
+        read_tensors(tmp_path / "none")
+
+
+def test_the_command_takes_them(tmp_path: Path) -> None:
+    model = tmp_path / "decoder.onnx"
+    onnx.save(quantised("decoder")[0], str(model))
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    for i, sample in enumerate(samples("decoder", 4)):
+        np.savez(folder / f"{i}.npz", **sample)
+    arguments = ["--calibration", str(folder), "-o", str(tmp_path / "int8.onnx")]
+    assert main(["quantize", str(model), *arguments, "--method", "mse"]) == 0
+    program = compile_model(tmp_path / "int8.onnx", preset("tiny"))
+    assert [e["name"] for e in program.header["inputs"]] == ["x", "memory"]

@@ -119,9 +119,7 @@ class Pairs(Component):
         if self.arch.word_steps == 1:
             with m.If(~odd):
                 m.d.sync += place.eq(self.word.addr)
-            m.d.sync += address.eq(
-                Mux(odd, place, delay(m, self.word.addr, 1, name="behind"))
-            )
+            m.d.sync += address.eq(Mux(odd, place, delay(m, self.word.addr, 1, name="behind")))
             return address
         pair = Signal(ceil_log2(self.arch.lanes) - 1)
         with m.If(self.valid & odd):

@@ -24,8 +24,8 @@ from falconet.compiler.importer.onnx.composed import composed
 __all__ = ["SHARES", "Attention", "StoredConstant", "symmetric"]
 
 SHARES = -1 / 256, 254 / 256
-"""Range of a softmax: steps of 1/256 from -127 on. A zero point of -128 costs a product twice as much,
-and the last step, which it would give more, is that of shares of 255/256."""
+"""Range of a softmax: steps of 1/256 from -127 on. A zero point of -128 costs a product twice as
+much, and the last step, which it would give more, is that of shares of 255/256."""
 
 _MASK = -1000.0
 _SCALED = ("Mul", "Div")

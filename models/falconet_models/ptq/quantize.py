@@ -93,7 +93,8 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
     return {path.name: read_photograph(path) for path in files_in(folder)}
 
 
-Calibration = Iterable[NDArray[Any] | Mapping[str, NDArray[Any]]] | Mapping[str, NDArray[Any]]
+Sample = NDArray[Any] | Mapping[str, NDArray[Any]]
+Calibration = Iterable[Sample] | Mapping[str, Sample]
 
 
 def _samples(
@@ -202,7 +203,7 @@ def quantize(
     calibration:
         Photographs (uint8, pre-processed as the model's metadata says) or float tensors
         [1, C, H, W], or [1, T, C] of tokens; of a model with several inputs, tensors by the names
-        of these. A mapping's values are taken.
+        of these. Of a mapping, which names them, the values are taken.
     out_path:
         Where the result is written to, if anywhere.
     method:

@@ -33,7 +33,8 @@ def quantize(
         Path | None, typer.Option("-o", "--output", help="The QDQ ONNX file.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Folder of photographs to calibrate on.")
+        Path | None, typer.Option(help="Folder to calibrate on: photographs, or float "
+                                         "arrays, an .npy each, of several inputs an .npz.")
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Built-in photographs, if no folder.")] = 32,
     method: Annotated[
@@ -53,7 +54,7 @@ def quantize(
         "--keep-outliers", help="Calibrate on photographs unlike all others too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Quantise a float network to int8, calibrated on photographs.
+    """Quantise a float network to int8, calibrated on photographs or arrays.
 
     Pre-processing is the model's own; the options replace parts of it. A detector ends at its
     heads: its tail is recognised, proved against the file, and cut off. The tensors that lost most
@@ -66,6 +67,7 @@ def quantize(
     from falconet_models.ptq.fidelity import Report
     from falconet_models.ptq.quantize import quantize as quantize_model
     from falconet_models.ptq.quantize import read_folder
+    from falconet_models.ptq.tensor_files import read_tensors
     from falconet_models.zoo import build
 
     path = Path(model)
@@ -74,22 +76,23 @@ def quantize(
     source = path if path.is_file() else build(model)
     target = output or output_folder() / f"{path.stem if path.is_file() else model}-int8.onnx"
     keep_inputs([Path(model), *([heads] if heads else [])], [target])
-    photographs = calibration_images(model, images) if calibration is None else (
-        read_folder(calibration)
-    )
+    tensors = {} if calibration is None else read_tensors(calibration)
+    photographs: Mapping[str, Any] = tensors or (
+        calibration_images(model, images) if calibration is None else read_folder(calibration))
     given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
              "fit": fit}
     told: list[str | Report] = []
     with written(target) as part, working(
             f"quantise {model} on {len(photographs)} images") as step:
         made = quantize_model(source, photographs, part, method=method,
-                              preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              preprocess={k: v for k, v in given.items() if v}
+                              if not tensors or any(given.values()) else None, heads=heads,
                               detect=detect, keep_outliers=keep_outliers, recognised=told.append,
                               report=told.append, progress=lambda stage, share: step.share(share))
-    _tell(target, get_meta(made)["preprocess"], *told, as_json=as_json)
+    _tell(target, get_meta(made).get("preprocess"), *told, as_json=as_json)
 
 
-def _tell(target: Path, used: Mapping[str, Any], *told: Any, as_json: bool) -> None:
+def _tell(target: Path, used: Mapping[str, Any] | None, *told: Any, as_json: bool) -> None:
     """What was made; of which heads, if any were recognised; and what was lost.
 
     The last of ``told`` is a :class:`falconet_models.ptq.fidelity.Report`.
@@ -102,7 +105,8 @@ def _tell(target: Path, used: Mapping[str, Any], *told: Any, as_json: bool) -> N
         _show(report)
         for line in heads:
             results.print(f"heads: {line}", markup=False)
-        results.print(f"{target}: {target.stat().st_size:,} bytes; input: {_preprocessing(used)}")
+        given = f"; input: {_preprocessing(used)}" if used else ""
+        results.print(f"{target}: {target.stat().st_size:,} bytes{given}")
     for sentence in report.warnings():
         status.print(f"warning: {sentence}", markup=False)
 

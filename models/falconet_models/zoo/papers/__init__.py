@@ -166,6 +166,10 @@ NETWORKS = {
         "DeiT-tiny/16, distilled", "transformers.deit_tiny", (224, 224), 5_910_800, 1.3,
         "Touvron et al., 2021; timm", within=0.05, made_for=True, narrow=_VIT,
         photograph="stretch"),
+    "mobilevit-xxs": Published(
+        "MobileViT-XXS", "mobilevit.MobileViT", (256, 256), 1_272_024, 0.42,
+        "Mehta and Rastegari, 2022; timm", within=0.05, narrow={**_SMALL, "width": 0.34},
+        photograph="crop"),
 }
 """By name. ``mobilenetv2`` and ``retinaface``, of which a package brings the weights, are in
 :data:`falconet_models.zoo.MODELS` as well."""

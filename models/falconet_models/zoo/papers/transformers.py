@@ -14,8 +14,8 @@ from torch import nn
 
 from falconet_models.zoo.papers.units import Size
 
-__all__ = ["Attention", "Decoder", "Encoder", "VisionTransformer", "deit_tiny", "positions",
-           "vit_tiny"]
+__all__ = ["Attention", "Block", "Decoder", "Encoder", "VisionTransformer", "deit_tiny",
+           "positions", "vit_tiny"]
 
 _HIDDEN = -1e9  # what a score is lowered by where a key does not count
 
@@ -119,16 +119,17 @@ class Decoder(nn.Module):
         return logits.softmax(-1)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Attention and two dense layers, each behind a norm and added to what it reads."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, hidden: int,
+                 act: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
         self.heads, self.scale = heads, (channels // heads) ** -0.5
         self.before = nn.LayerNorm(channels)
         self.qkv, self.project = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
         self.between = nn.LayerNorm(channels)
-        self.dense = _forward(channels, 4 * channels, nn.GELU)
+        self.dense = _forward(channels, hidden, act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, c = x.shape
@@ -152,7 +153,7 @@ class VisionTransformer(nn.Module):
         self.patches = nn.Conv2d(3, channels, patch, patch)
         self.tokens = nn.Parameter(torch.zeros(1, 1 + distilled, channels))
         self.positions = nn.Parameter(torch.zeros(1, 1 + distilled + count, channels))
-        self.blocks = nn.Sequential(*(_Block(channels, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(channels, heads, 4 * channels) for _ in range(depth)))
         self.norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleList(nn.Linear(channels, classes) for _ in range(1 + distilled))
         for drawn in (self.tokens, self.positions):

@@ -38,12 +38,14 @@ class View(Enum):
 @dataclass(frozen=True)
 class Image:
     """An input that is loaded as windows along x for its convolutions: ``step`` bytes a window
-    further, ``group`` windows that one kx spans, ``n_kx`` of these."""
+    further, ``group`` windows that one kx spans, ``n_kx`` of these; ``pace`` windows from one
+    output to the next."""
 
     user: Node
     step: int
     group: int
     n_kx: int
+    pace: int = 1
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ DRAIN = 36
 ISSUE = 5
 """Cycles between an instruction's last word and the next one's first."""
 
+_AHEAD = 3  # cycles that a pixel of ROW takes less than it may
 _LOAD_BYTES = 12  # a cycle, with what the DDR costs between bursts
 _STORE_BYTES = 8
 _TRANSFER = 60  # cycles before the first beat
@@ -41,7 +42,7 @@ def vector(arch: Arch, reads: int, blocks: int) -> int:
 
 def row(mode: RowMode, pixels: int, blocks: int) -> int:
     """A softmax or norm of ``pixels`` of ``blocks`` channel blocks."""
-    return ISSUE + cycles.row(mode is RowMode.SOFTMAX, blocks, pixels)
+    return ISSUE + cycles.row(mode is RowMode.SOFTMAX, blocks, pixels) - _AHEAD * (pixels - 1)
 
 
 def load(size: int) -> int:

@@ -78,7 +78,8 @@ class Plan:
         if op.layer in range(len(nodes)):
             return f"node '{self.net.graph.nodes[op.layer].origin}'"
         if isinstance(op, LoadOp | ImageOp):
-            return f"input '{op.source.name}'"
+            maker = self.net.graph.producer(op.source.name)
+            return f"input '{op.source.name}'" if maker is None else f"node '{maker.origin}'"
         if isinstance(op, StoreOp):
             what = "output" if op.target.segment is Segment.OUTPUT else "tensor"
             return f"{what} '{op.target.name}'"

@@ -82,7 +82,7 @@ class Context:
     builder: Builder
     values: dict[str, Value] = field(default_factory=dict)
     made: dict[int, tuple[View, Expr]] = field(default_factory=dict)
-    rows: dict[int, tuple[Expr, Expr]] = field(default_factory=dict)
+    rows: dict[int | str, tuple[Expr, Expr]] = field(default_factory=dict)
     halves: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -179,6 +179,13 @@ class Context:
         if not isinstance(expr, Real):
             node.refuse(f"'{node.inputs[index]}' has no quantisation parameters; {QUANTISE}")
         return expr
+
+    def picture(self, node: OnnxNode, value: Value | None, index: int = 0) -> Real:
+        """Input ``index``, stored, as a tensor of its ONNX shape."""
+        x = self.image(node, self.real(node, value, index), index)
+        if not isinstance(x, Real):
+            node.refuse(f"'{node.inputs[index]}' has no quantisation parameters; {QUANTISE}")
+        return x
 
     def constant(self, node: OnnxNode, value: Value | None, index: int) -> Array | None:
         """Input ``index`` as a constant array; None where the optional input is absent."""

@@ -35,7 +35,8 @@ from falconet.isa.graph.ops.pick import Pick
 from falconet.isa.graph.ops.transpose import Transpose
 from falconet.isa.graph.tensor import HI, LO
 
-__all__ = ["constant_tensor", "joined", "matrices", "narrowed", "one_row", "peeled", "tokens_of"]
+__all__ = ["constant_tensor", "is_narrow", "joined", "matrices", "narrowed", "one_row", "peeled",
+           "tokens_of"]
 
 Array = NDArray[np.int64]
 
@@ -149,7 +150,7 @@ def one_row(ctx: Context, node: OnnxNode, x: Expr) -> Expr:
     def make(attrs: Operator, inners: list[Expr], shape: Shape) -> Expr:
         return ctx.moved(node, attrs, inners, shape, part="/row")
 
-    key = id(x)
+    key = x.tensor if isinstance(x, Real) else id(x)
     if key not in ctx.rows:
         parts = [pixels(make, [x], [y], range(w)) for y in range(h)]
         ctx.rows[key] = x, pixels(make, parts, [0], range(h * w), across=h)
@@ -198,21 +199,27 @@ def _doubled(q: Array, zero_point: int) -> tuple[int, Array]:
     return zero, q - zero_point + 2 * zero
 
 
+def is_narrow(ctx: Context, value: Value) -> bool:
+    """Whether a stored value holds no -128, as no second operand of a product does."""
+    if isinstance(value, Weight):
+        return len(_narrow_constants(value)) == 1
+    if isinstance(value, Stack):
+        return all(is_narrow(ctx, part) for part in value.parts)
+    inner = value.inner if isinstance(value, View) else value
+    return not isinstance(inner, Real) or ctx.builder.ranges[inner.tensor][0] >= LEAST
+
+
 def narrowed(ctx: Context, node: OnnxNode, value: Value) -> list[Value]:
-    """A stored value, or two without -128, which no second operand of a product holds: the sum of
-    these is the value."""
+    """A stored value, or two that are narrow, and of which it is the sum."""
+    if is_narrow(ctx, value):
+        return [value]
     if isinstance(value, Weight):
         return _narrow_constants(value)
     if isinstance(value, Stack):
-        each = [narrowed(ctx, node, part) for part in value.parts]
-        if max(map(len, each)) == 1:
-            return [value]
         split = [_halves(ctx, node, p) for p in value.parts if isinstance(p, Real)]
         return [dataclasses.replace(value, parts=tuple(p[i] for p in split)) for i in range(2)]
     inner = value.inner if isinstance(value, View) else value
     assert isinstance(inner, Real)
-    if ctx.builder.ranges[inner.tensor][0] >= LEAST:
-        return [value]
     halves = _halves(ctx, node, inner)
     if isinstance(value, View):
         return [dataclasses.replace(value, inner=half) for half in halves]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,8 @@ def softmax(builder: Builder, expr: Softmax, stage: Stage, name: str) -> str:
     step, out = (1 / 16, 1 / 256) if builder.structure else (t.scale, stage.scale)
     scale, shift = softmax_scale(out)
     consts = {"exponential": np.array(exponentials(step), np.uint32)}
+    if stage.lo < stage.zero_point:  # no share is below 0
+        stage = dataclasses.replace(stage, lo=min(stage.zero_point, stage.hi))
     attrs = ops.Softmax(scale=scale, shift=shift, masked=expr.kept is not None, **stage.clamp())
     return builder.emit(attrs, expr.node, [source], name, stage, consts)
 

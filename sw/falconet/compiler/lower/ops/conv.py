@@ -44,7 +44,7 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
     def make(y: Run, x: Run, window: dict[str, Any]) -> MacOp | WindowOp:
         return form(context, node, out, {**window, "stage": stage})
 
-    runs = far_apart(context, node)
+    runs = far_apart(context, node) if node.inputs[0] not in context.images else None
     if runs is not None:
         return lattice(context, node, layer, runs, make, pad=node.of(Conv).pad)
     return make(*NO_RUNS, window_of(context, node, layer))
@@ -76,7 +76,8 @@ def _dense(context: Context, node: Node, out: Slot, window: dict[str, Any]) -> M
         weight, ranges = dense_weight(node.consts["weight"], node.of(Conv).groups,
                                       context.sources(node)[0], out, arch.lanes)
     op = MacOp(**window, weight=weight, in_range=tuple(ranges),
-               image_group=image.group if image is not None else 0)
+               image_group=image.group if image is not None else 0,
+               image_pace=image.pace if image is not None else 1)
     most = max(op.block_words(b) for b in range(out.blocks))
     if most > arch.weight_words:
         raise FalconetError(

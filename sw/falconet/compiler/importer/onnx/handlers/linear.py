@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,16 @@ from falconet.compiler.importer.expr import (
 )
 from falconet.compiler.importer.onnx.context import QUANTISE, Context, chw, operator
 from falconet.compiler.importer.onnx.handlers.reshape import placed
-from falconet.compiler.importer.onnx.matrices import matrices, narrowed, peeled, tokens_of
+from falconet.compiler.importer.onnx.matrices import (
+    is_narrow,
+    matrices,
+    narrowed,
+    peeled,
+    tokens_of,
+)
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import flat, pixels_of, tokens
+from falconet.compiler.importer.order import flat, pixels_of, reshaped, tokens, whole
 from falconet.compiler.importer.store.large_weights import LARGEST
 from falconet.isa.graph.ops import conv as ops
 from falconet.isa.graph.ops.concat import Concat
@@ -119,8 +126,7 @@ def bias_of(ctx: Context, node: OnnxNode, args: list[Value | None], out: int) ->
 
 @operator("Conv", role=Role.WEIGHTED, axis=0)
 def conv(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.real(node, args[0])
-    ctx.image(node, x)
+    x = ctx.picture(node, args[0])
     weight, scale = weights_of(node, args[1], 0)
     attrs = window(node, list(weight.shape[2:]), x.shape[1:])
     return Conv(node.name, out_chw(ctx, node), x.tensor, weight, scale,
@@ -193,34 +199,77 @@ def _of_tokens(ctx: Context, node: OnnxNode, value: Value | None, weight: Array,
 
 
 def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr:
-    """[*lead, M, K] by [*lead, K, N]: of each a product of tensors [K, 1, M] and [K, 1, N]."""
-    (first, by), (second, times) = (peeled(ctx, node, a, i) for i, a in enumerate(args))
-    lead_a, lefts = matrices(ctx, node, first, 0)
-    parts = [matrices(ctx, node, part, 1, turned=True) for part in narrowed(ctx, node, second)]
-    lead_b, rights = parts[0]
-    if len(parts) > 1:  # over twice the channels, so that one sum holds both
-        rights = [_beside(ctx, node, *both) for both in zip(*(each for _, each in parts))]
-        lefts = [_beside(ctx, node, a, a) for a in lefts]
-    lead = np.broadcast_shapes(lead_a, lead_b)
-    places = [np.broadcast_to(np.arange(math.prod(own)).reshape(own), lead).reshape(-1)
-              for own in (lead_a, lead_b)]
-    found = []
-    for k, (i, j) in enumerate(zip(*places)):
-        a, b = lefts[i], rights[j]
-        assert isinstance(a, Real) and isinstance(b, Real)
+    """[*lead, M, K] by [*lead, K, N]: of each a product of tensors [K, 1, M] and [K, 1, N].
+
+    The second is what weights are, and its pixels become channels: [N, 1, M], unless what reads
+    the result has the rows as channels, or the first serves better.
+    """
+    operands = [peeled(ctx, node, a, i) for i, a in enumerate(args)]
+    narrow = [is_narrow(ctx, value) for value, _ in operands]
+    of = int(not _rows_are_channels(ctx, node) and narrow[0] <= narrow[1])
+    weights = narrowed(ctx, node, operands[of][0])
+    pixels = [operands[1 - of][0]] * len(weights)  # over twice the channels one sum holds both
+    lead, each = _broadcast(ctx, node, [(1 - of, pixels), (of, weights)])
+    found: list[Expr] = []
+    for k, (a, b) in enumerate(each):
         n = b.shape[2]
-        name = node.name if len(places[0]) == 1 else f"{node.name}/head{k}"
+        name = node.name if len(each) == 1 else f"{node.name}/head{k}"
         found.append(MatMul(name, (n, 1, a.shape[2]), (a.tensor, b.tensor),
-                            np.full(n, by * times), np.zeros(n)))
+                            np.full(n, operands[0][1] * operands[1][1]), np.zeros(n)))
+    n, _, m = found[0].shape
+    if of == 0:
+        whole_shape = len(found) * n, 1, m
+        joined = found[0] if len(found) == 1 else ctx.moved(
+            node, Concat(), found, whole_shape, part="/heads")
+        dims = reshaped(whole(whole_shape), ctx.model.shape(node.outputs[0], node))
+        assert dims is not None
+        return placed(ctx, node, joined, dims)
     if len(found) > 1:
         return Stack(node.name, found[0].shape, tuple(found), lead)
-    n, _, m = found[0].shape
     return placed(ctx, node, found[0], tokens((*lead, m), n))
 
 
-def _beside(ctx: Context, node: OnnxNode, a: Expr, b: Expr) -> Expr:
-    c, h, w = a.shape
-    return ctx.moved(node, Concat(), [a, b], (2 * c, h, w), part="/halves")
+def _broadcast(ctx: Context, node: OnnxNode, operands: list[tuple[int, list[Value]]]
+               ) -> tuple[tuple[int, ...], list[list[Real]]]:
+    """The matrices of both operands, each given by its number and values whose channels are put
+    beside one another."""
+    groups = [[matrices(ctx, node, value, index, turned=index == 1) for value in values]
+              for index, values in operands]
+    lead = np.broadcast_shapes(*(group[0][0] for group in groups))
+    columns = []
+    for group in groups:
+        own = group[0][0]
+        made = [_beside(ctx, node, parts) for parts in zip(*(found for _, found in group))]
+        places = np.broadcast_to(np.arange(len(made)).reshape(own), lead)
+        columns.append([made[i] for i in places.reshape(-1)])
+    return lead, [list(row) for row in zip(*columns)]
+
+
+def _beside(ctx: Context, node: OnnxNode, parts: Sequence[Expr]) -> Real:
+    c, h, w = parts[0].shape
+    found = parts[0] if len(parts) == 1 else ctx.moved(
+        node, Concat(), list(parts), (len(parts) * c, h, w), part="/halves")
+    assert isinstance(found, Real)
+    return found
+
+
+_ON_THE_WAY = ("QuantizeLinear", "DequantizeLinear", "Clip", "Mul", "Div")
+
+
+def _rows_are_channels(ctx: Context, node: OnnxNode) -> bool:
+    """Whether the result, [1, heads, M, N], becomes an image of heads * M channels."""
+    *lead, m, n = ctx.model.shape(node.outputs[0], node)
+    name, seen = node.outputs[0], 0
+    while seen < len(ctx.model.nodes):
+        users = [x for x in ctx.model.nodes if name in x.inputs]
+        if len(users) != 1:
+            return False
+        name, seen = users[0].outputs[0], seen + 1
+        if users[0].op not in _ON_THE_WAY:
+            break
+    out = ctx.model.shapes.get(name, [])
+    return (users[0].op == "Reshape" and len(out) in (3, 4) and n > 1
+            and out[:2] == [1, math.prod(lead) * m] and math.prod(out[2:]) == n)
 
 
 def _reordered(weight: Array, view: View) -> tuple[Array, Expr]:

@@ -130,8 +130,7 @@ def _twice(a: MaxPool, i: int, out: int) -> Iterator[tuple[tuple[int, ...], _Twi
 
 @operator("AveragePool", role=Role.LAYER)
 def average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.real(node, args[0])
-    ctx.image(node, x)
+    x = ctx.picture(node, args[0])
     given = window(node, list(node.attrs["kernel_shape"]), x.shape[1:])
     attrs, out = ops.Conv(**pool_pads(ctx, node, x)), out_chw(ctx, node)
     counted = given["pads"] if node.attrs.get("count_include_pad", 0) else (0, 0, 0, 0)
@@ -163,8 +162,7 @@ def _counts(a: ops.Conv | MaxPool, i: int, side: int, out: int, more: tuple[int,
 
 @operator("GlobalAveragePool", role=Role.LAYER)
 def global_average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.real(node, args[0])
-    ctx.image(node, x)
+    x = ctx.picture(node, args[0])
     c, h, w = x.shape
     return ones(node, x, (c, 1, 1), {"kernel": (h, w)}, 1 / (h * w))
 
@@ -173,8 +171,7 @@ def global_average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) 
 def reduce_mean(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     if len(ctx.model.shape(node.inputs[0], node)) == 3:
         return _mean_of_tokens(ctx, node, args)
-    x = ctx.real(node, args[0])
-    ctx.image(node, x)
+    x = ctx.picture(node, args[0])
     over, c = _axes(ctx, node, args), x.shape[0]
     kernel = _kernel(x, over)
     shape = x.shape[0], x.shape[1] // kernel[0], x.shape[2] // kernel[1]

@@ -12,7 +12,7 @@ from falconet.compiler.importer.onnx.context import Context, chw, operator
 from falconet.compiler.importer.onnx.matrices import joined
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import Dims, natural, reshaped, shape_of
+from falconet.compiler.importer.order import Dims, natural, reshaped, shape_of, whole
 
 __all__ = ["placed"]
 
@@ -36,11 +36,21 @@ def view(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
             return dataclasses.replace(x, lead=tuple(shape[:-2]))
         x = joined(ctx, node, x)
     if not isinstance(x, View):
-        return ctx.expr(node, x)
+        return _picture(node, ctx.expr(node, x), shape)
     dims = reshaped(x.dims, shape)
     if dims is None:
         return dataclasses.replace(ctx.arranged(node, x), node=node.name)
     return placed(ctx, node, x.inner, dims)
+
+
+def _picture(node: OnnxNode, x: Expr, shape: list[int]) -> Expr:
+    """One row of pixels as several, where the shape says so: these are other places."""
+    image, (c, h, _) = chw(shape), x.shape
+    if image is None or h > 1 or image[0] != c or image[1] == 1:
+        return x
+    dims = reshaped(whole(x.shape), shape)
+    assert dims is not None
+    return View(node.name, image, x, dims, node.op)
 
 
 def _weight_view(node: OnnxNode, w: Weight, shape: list[int]) -> Weight:
