@@ -145,7 +145,8 @@ def _many(n: Net, x: str) -> str:
 
 
 REFUSED: dict[str, tuple[Body, list[str]]] = {
-    "unsupported": (lambda n, x: n.op("LogSoftmax", x, axis=1), ["(LogSoftmax): this operator is not"]),
+    "unsupported": (lambda n, x: n.op("LogSoftmax", x, axis=1),
+                    ["(LogSoftmax): this operator is not"]),
     "rows of another width": (lambda n, x: n.op("Reshape", x, np.array([1, 16, 8, 32])),
                               ["(Conv): it moves data"]),
     "many": (_many, ["(LpPool): this op", "(LogSoftmax): this op", "(Resize): mode 'cubic'"]),

@@ -28,7 +28,7 @@ from falconet.isa.graph.tensor import Shape
 __all__ = ["Graph", "Node", "Shape", "Tensor", "output_shape"]
 
 _MADE_FOR = re.compile(r"(/(copy\d*|aligned\d*|part\d*|rescale|above|below|groups|group\d+"
-                       r"|step\d+|piece\d*))+(\.\d+)?$")
+                       r"|step\d+|piece\d*|head\d+|mask|transpose|half\d|halves))+(\.\d+)?$")
 _ALIGN = 16  # of every constant in the blob
 _DTYPES = ("int8", "uint8", "int32", "uint32")
 

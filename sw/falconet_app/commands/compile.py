@@ -76,19 +76,16 @@ def quantize(
     source = path if path.is_file() else build(model)
     target = output or output_folder() / f"{path.stem if path.is_file() else model}-int8.onnx"
     keep_inputs([Path(model), *([heads] if heads else [])], [target])
-    tensors = {} if calibration is None else read_tensors(calibration)
-    photographs: Mapping[str, Any] = tensors or (
-        calibration_images(model, images) if calibration is None else read_folder(calibration))
-    given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
-             "fit": fit}
+    found: Mapping[str, Any] = calibration_images(model, images) if calibration is None else (
+        read_tensors(calibration) or read_folder(calibration))
+    given = {"colour": colour, "fit": fit,
+             "mean": mean and mean.split(","), "std": std and std.split(",")}
     told: list[str | Report] = []
-    with written(target) as part, working(
-            f"quantise {model} on {len(photographs)} images") as step:
-        made = quantize_model(source, photographs, part, method=method,
-                              preprocess={k: v for k, v in given.items() if v}
-                              if not tensors or any(given.values()) else None, heads=heads,
-                              detect=detect, keep_outliers=keep_outliers, recognised=told.append,
-                              report=told.append, progress=lambda stage, share: step.share(share))
+    with written(target) as part, working(f"quantise {model} on {len(found)} images") as step:
+        made = quantize_model(source, found, part, method=method, heads=heads,
+                              preprocess={k: v for k, v in given.items() if v} or None,
+                              detect=detect, keep_outliers=keep_outliers, report=told.append,
+                              recognised=told.append, progress=lambda _, share: step.share(share))
     _tell(target, get_meta(made).get("preprocess"), *told, as_json=as_json)
 
 
