@@ -129,7 +129,8 @@ class OutputStage(wiring.Component):
     Per lane: ``v = acc + bias``; ``m = mult_neg if v < 0 else mult``;
     ``q = clamp(round_half_even(v * m / 2**shift) + zp, lo, hi)``; the byte is ``table[q + 128]``
     if ``i_table`` else ``q``. Valid for ``v`` within ``acc_bits``, ``shift`` in [0, 47],
-    multipliers above ``-2**mult_bits`` and ``lo <= hi``. There is no stall; all inputs belong to ``i_valid`` and may change every cycle.
+    multipliers above ``-2**mult_bits`` and ``lo <= hi``. There is no stall; all inputs belong to
+    ``i_valid`` and may change every cycle.
 
     Members
     -------

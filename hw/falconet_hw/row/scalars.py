@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from falconet.isa import Arch
-from falconet_hw.row.loops import RowSettings
+from falconet_hw.row.row_loops import RowSettings
 
 __all__ = ["Divider", "Linear", "Product", "RowScalars", "SumShapes"]
 

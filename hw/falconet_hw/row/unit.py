@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from falconet.isa import Arch, RowMode
-from falconet_hw.row.loops import Pass, RowSettings
+from falconet_hw.row.row_loops import Pass, RowSettings
 from falconet_hw.row.scalars import Linear, RowScalars, SumShapes
 from falconet_hw.stream.delay import copies, delay
 

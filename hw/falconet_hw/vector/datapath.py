@@ -15,7 +15,7 @@ from falconet_hw.bus import LoadSignature
 from falconet_hw.engine.output import OutputStage
 from falconet_hw.engine.shell import Result
 from falconet_hw.layout import ParamLayout
-from falconet_hw.row.loops import Pass, RowSettings
+from falconet_hw.row.row_loops import Pass, RowSettings
 from falconet_hw.row.unit import RowUnit
 from falconet_hw.stream.delay import copies, delay
 from falconet_hw.vector.lane import LaneControl, VectorLane

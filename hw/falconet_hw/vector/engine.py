@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 
 from falconet.isa import Arch
 from falconet_hw.engine.shell import EngineShell, Results, compute_ports
-from falconet_hw.row.loops import RowLoops
+from falconet_hw.row.row_loops import RowLoops
 from falconet_hw.stream.credits import Credits
 from falconet_hw.stream.fifo import Fifo, RegisterSlice
 from falconet_hw.vector.datapath import VectorDatapath
@@ -22,7 +22,8 @@ _TOKENS = 16  # depth of the queue of tokens
 
 
 class VectorEngine(EngineShell):
-    """Runs WINDOW and ELTW (docs/isa.md), in order, each beginning while the former drains.
+    """Runs WINDOW, ELTW and ROW (docs/isa.md), in order, each beginning while the former drains;
+    but nothing does so behind a ROW.
 
     The loops make one token a cycle into a queue, which is emptied at one a cycle: a token that
     reads waits for ``read_req``, all others (padding, parameters) pass. Behind the queue nothing
@@ -30,7 +31,7 @@ class VectorEngine(EngineShell):
     under way.
 
     Without stalls an instruction takes ``n_b * (P + n_y * n_x * n_ky * n_kx)`` cycles (``n_src``
-    in place of ``n_ky * n_kx`` for ELTW), and four between instructions.
+    in place of ``n_ky * n_kx`` for ELTW), and four between instructions. A ROW's token takes four.
 
     Parameters
     ----------

@@ -40,9 +40,9 @@ from falconet.runtime.detections import Options, pack_options, unpack_detections
 from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
-from falconet_sim.iss.channels import row
 from falconet_sim.iss.detect import mark, scan
 from falconet_sim.iss.machine import Index, Machine, Step
+from falconet_sim.iss.row_channels import row
 from falconet_sim.iss.suppress import suppress
 from falconet_sim.iss.views import view, window_view
 

@@ -435,9 +435,9 @@ class Row(Instruction):
     -2**17 and 2**17. Lanes behind the last channel hold what a value of 0 gives.
 
     Four channels a cycle, three passes for a softmax and two for a norm. Cycles without stalls,
-    give or take a few: the first pixel ``12 * n_b + 98`` (softmax) or ``8 * n_b + 166`` (norms),
-    each further one ``max(12 * n_b, 8 * n_b + 46)`` or ``max(8 * n_b, 107)``. The next VEC
-    instruction begins when all results are on their way out.
+    give or take a few, an RMS norm up to a seventh less: the first pixel ``12 * n_b + 98``
+    (softmax) or ``8 * n_b + 166`` (norms), each further one ``max(12 * n_b, 8 * n_b + 46)`` or
+    ``max(8 * n_b, 107)``. The next VEC instruction begins when all results are on their way out.
     """
 
     mnemonic, opcode, engine = "ROW", 11, Engine.VEC
