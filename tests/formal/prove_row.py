@@ -323,7 +323,8 @@ PROOFS = [
         "no rings, addresses and steps below 4; what is there stays until it is used",
         lambda module: LoopsProof(module.RowLoops(arch=preset("tiny"))), 30, 0,
         {
-            "applies too early": Mutant("with m.If(Mux(kind == Pass.APPLY", " & ~awaited", ""),
+            "the first block's weights": Mutant("weight.eq(weight + s.w_b_step)",
+                                                "weight + s.w_b_step", "weight"),
             "does not wait": Mutant("with m.If(Mux(kind == Pass.APPLY", "self.ready & ~awaited",
                                     "~awaited"),
             "sums too early": Mutant("with m.If(Mux(kind == Pass.APPLY", " | self.top", " | 1"),
