@@ -142,3 +142,16 @@ def test_equality() -> None:
     assert make() == make()
     assert make() != make(score=2) and make() != make(mark=0) and make() != make(seen=6)
     assert make() != 3
+
+
+def test_ctrl_c_while_two_are_compared_is_no_type_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy asks Python how to compare whole records, and makes a TypeError of what that raises."""
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    one, same = (Detections(np.zeros(3, RECORD), np.zeros((3, 0, 2), np.int16), 3)
+                 for _ in range(2))
+    monkeypatch.setattr("numpy._core._internal._promote_fields", interrupted)
+    with pytest.raises(TypeError):
+        assert (one.records == same.records).all()  # so the test can tell
+    assert one == same

@@ -99,6 +99,62 @@ def test_new_memory_is_zero() -> None:
     assert len(line.requests) == sent + 1
 
 
+class Interrupted(BaseException):
+    """As of the keyboard."""
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_is_written_while_a_buffer_is_sent_is_sent_next(known: bool, at: int) -> None:
+    """A write to a register sends new memory, in which another thread stages a frame."""
+    line = FakeLine(BASE, SIZE)
+    there = UartBoard(BOARD, line)
+    buffer = there.allocate(3 * 1024)  # in three frames
+    if known:
+        buffer.array[:] = 1
+        buffer.flush()
+    buffer.array[:] = 2
+    put, frames = line.put, 0
+
+    def slow(address: int, words: bytes) -> None:
+        nonlocal frames
+        put(address, words)
+        frames += 1
+        if frames == at:
+            buffer.array[:] = 3
+
+    line.put = slow  # type: ignore[method-assign]
+    buffer.send()
+    buffer.flush()
+    assert line.memory[: len(buffer.array)] == b"\x03" * len(buffer.array)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_nothing_is_known_of_what_was_interrupted(at: int) -> None:
+    """The values of before come back, and must come to be there."""
+    line = FakeLine(BASE, SIZE)
+    there = UartBoard(BOARD, line)
+    buffer = there.allocate(3 * 1024)
+    buffer.array[:] = 1
+    buffer.flush()
+    put, frames = line.put, 0
+
+    def breaks(address: int, words: bytes) -> None:
+        nonlocal frames
+        put(address, words)
+        frames += 1
+        if frames == at:
+            raise Interrupted
+
+    line.put = breaks  # type: ignore[method-assign]
+    buffer.array[:] = 2
+    with pytest.raises(Interrupted):
+        buffer.flush()
+    buffer.array[:] = 1
+    buffer.flush()
+    assert line.memory[: len(buffer.array)] == b"\x01" * len(buffer.array)
+
+
 def test_memory_is_given_out_and_taken_back() -> None:
     there = UartBoard(BOARD, FakeLine(BASE, SIZE))
     a, b, c = (there.allocate(n) for n in (5000, 4096, 1))

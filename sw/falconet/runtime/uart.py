@@ -189,7 +189,9 @@ class UartBuffer:
     def __init__(self, owner: UartBoard, address: int, nbytes: int) -> None:
         self._owner, self.physical_address = owner, address
         self.array: NDArray[np.uint8] = np.zeros(nbytes, np.uint8)
-        self._there: Words | None = None  # as last seen or written; None: never
+        self._there: Words | None = None  # as last seen or written; None: never, or not known
+        # A write to a register sends a buffer that another thread may be writing or sending.
+        self._lock = threading.Lock()
 
     @property
     def _words(self) -> Words:
@@ -201,22 +203,27 @@ class UartBuffer:
             self.send()
 
     def send(self) -> None:
-        words, there = self._words, self._there
-        changed = np.arange(len(words)) if there is None else np.flatnonzero(words != there)
-        if len(changed):
-            for run in np.split(changed, np.flatnonzero(np.diff(changed) > WORTH) + 1):
-                part = words[run[0] : run[-1] + 1]
-                self._owner.link.write(self.physical_address + WORD * int(run[0]), part)
-        self._there = words.copy()
+        with self._lock:
+            # What is written here meanwhile is not sent, so it must not be taken for known; and
+            # nothing is known of what was being sent when an exception comes.
+            words, there, self._there = self._words.copy(), self._there, None
+            changed = np.arange(len(words)) if there is None else np.flatnonzero(words != there)
+            if len(changed):
+                for run in np.split(changed, np.flatnonzero(np.diff(changed) > WORTH) + 1):
+                    part = words[run[0] : run[-1] + 1]
+                    self._owner.link.write(self.physical_address + WORD * int(run[0]), part)
+            self._there = words
 
     def invalidate(self) -> None:
         """Fetch all of it."""
-        self._words[:] = self._owner.link.read(self.physical_address, len(self._words))
-        self._there = self._words.copy()
+        with self._lock:
+            words = self._owner.link.read(self.physical_address, len(self._words))
+            self._words[:] = words
+            self._there = words
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing has been sent or fetched yet."""
+        """Whether it is not known what lies there: nothing has been sent or fetched yet."""
         return self._there is None
 
     def free(self) -> None:
