@@ -328,7 +328,7 @@ PROOFS = [
             "does not wait": Mutant("with m.If(Mux(kind == Pass.APPLY", "self.ready & ~awaited",
                                     "~awaited"),
             "sums too early": Mutant("with m.If(Mux(kind == Pass.APPLY", " | self.top", " | 1"),
-            "a block less": Mutant("last_word.eq(left == 2)", "left == 2", "1"),
+            "a block more": Mutant("last_word.eq(left == 2)", "left == 2", "0"),
             "the pixel ahead": Mutant("addr.eq(Mux(is_ahead", "Mux(is_ahead", "Mux(~is_ahead"),
             "another pixel's output": Mutant("here_in.eq(ahead_in)", "here_out.eq(ahead_out)",
                                              "here_out.eq(here_out)"),
