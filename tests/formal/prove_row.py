@@ -332,7 +332,6 @@ PROOFS = [
             "the pixel ahead": Mutant("addr.eq(Mux(is_ahead", "Mux(is_ahead", "Mux(~is_ahead"),
             "another pixel's output": Mutant("here_in.eq(ahead_in)", "here_out.eq(ahead_out)",
                                              "here_out.eq(here_out)"),
-            "settles too short": Mutant('settle = Signal(3', "3", "1"),
             "one pixel too many": Mutant("with m.If(at_apply & here_last)", "here_last",
                                          "~here_last"),
         },
