@@ -103,7 +103,8 @@ def test_constants_are_those_of_the_operator(header: dict[str, Any], op: str) ->
             else:
                 continue
             entry["offset"] = 0
-            with pytest.raises(FalconetError, match=r"graph\.nodes.*((consts|attrs)\.\w+|output): "):
+            where = r"graph\.nodes.*((consts|attrs)\.\w+|output): "
+            with pytest.raises(FalconetError, match=where):
                 check_graph(graph, header["blob"])
     graph, node = _node(header, op)
     node["consts"]["of no one"] = {"dtype": "int8", "shape": [1], "offset": 0}
