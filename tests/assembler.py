@@ -18,8 +18,8 @@ def params(bias: Sequence[int], mult: Sequence[int], shift: Sequence[int],
     """Parameters of one block, one value per lane."""
     out = bytearray()
     for b, m, n, s in zip(bias, mult, mult if mult_neg is None else mult_neg, shift):
-        for value in (b, m, n, s):
-            out += int(value).to_bytes(4, "little", signed=True)
+        out += int(b).to_bytes(4, "little", signed=True) + int(m).to_bytes(4, "little")
+        out += int(n).to_bytes(4, "little") + int(s).to_bytes(4, "little")
     return bytes(out)
 
 

@@ -5,17 +5,7 @@
 
 from __future__ import annotations
 
-from falconet.isa import (
-    Dst,
-    End,
-    Program,
-    RowMode,
-    Segment,
-    output_stage,
-    pack_pair,
-    unpack_pair,
-)
-from falconet.isa.machine.channels import softmax, standardised
+from falconet.isa import Dst, End, Program, Segment, output_stage, unpack_pair
 from falconet.runtime.tensors import pack_input
 
 
@@ -71,8 +61,8 @@ class Naive:
             p = bytes(raw[16 * lane : 16 * lane + 16])
             out.append(output_stage(
                 a, bias=int.from_bytes(p[:4], "little", signed=True),
-                mult=int.from_bytes(p[4:8], "little", signed=True),
-                mult_neg=int.from_bytes(p[8:12], "little", signed=True), shift=p[12],
+                mult=int.from_bytes(p[4:8], "little"),
+                mult_neg=int.from_bytes(p[8:12], "little"), shift=p[12],
                 zp=i.zp, lo=i.lo, hi=i.hi, table=entries,
             ))
         return out
@@ -173,39 +163,6 @@ class Naive:
                                     self.finish(i, acc, par, Dst.VEC_TABLE)))
         self.put(results)
 
-    def exponential(self, i, at: int) -> int:
-        """The entry as its first lane word has it."""
-        k = self.n // 4
-        word = self.word(Dst.VECTOR, i.w_base + at // k, self.arch.taps)
-        return int.from_bytes(bytes(b & 255 for b in word[4 * (at % k) : 4 * (at % k) + 4]),
-                              "little")
-
-    def do_ROW(self, i) -> None:
-        results = []
-        for y in range(i.n_y):
-            for x in range(i.n_x):
-                words = [self.mem[Dst.SCRATCHPAD][self.view(i, "in", b, y, x)]
-                         for b in range(i.n_b)]
-                q = [v for w in words for v in w][: i.n_channels]
-                rest = self.n * i.n_b - i.n_channels
-                if i.mode == RowMode.SOFTMAX:
-                    table = [self.exponential(i, d) for d in range(256)]
-                    y0 = softmax(q, table=table, scale=i.scale, shift=i.shift, zp=i.zp, lo=i.lo,
-                                 hi=i.hi, masked=bool(i.masked))
-                    y0 += [max(i.lo, min(i.hi, i.zp))] * rest
-                    if i.table:
-                        entries = [b for w in self.mem[Dst.VEC_TABLE] for b in w]
-                        y0 = [entries[v + 128] for v in y0]
-                else:
-                    acc = standardised(q, ref=i.ref, scale=i.scale, epsilon=i.epsilon,
-                                       centred=i.mode == RowMode.LAYER) + [0] * rest
-                    y0 = [v for b in range(i.n_b) for v in self.finish(
-                        i, acc[self.n * b : self.n * b + self.n], self.vector_block(i, b)[0],
-                        Dst.VEC_TABLE)]
-                results += [(self.view(i, "out", b, y, x), y0[self.n * b : self.n * b + self.n])
-                            for b in range(i.n_b)]
-        self.put(results)
-
     def runs(self, i):
         for i2 in range(i.n2):
             for i1 in range(i.n1):
@@ -215,29 +172,9 @@ class Naive:
 
     def do_LOAD(self, i) -> None:
         words = self.mem[Dst(i.dst)]
-        if i.pair:
-            for i2 in range(i.n2):
-                for i1 in range(i.n1):
-                    self.pairs(i, i.offset + i2 * i.ddr_step2 + i1 * i.ddr_step1,
-                               i.base + i2 * i.step2 + i1 * i.step1)
-            return
         for at, address in self.runs(i):
             data = self.ddr[i.segment][at : at + self.n]
             words[address % len(words)] = [signed(b) for b in data]
-
-    def pairs(self, i, at: int, base: int) -> None:
-        """A run becomes ``lanes // rows`` weight words."""
-        n, rows, words = self.n, self.arch.rows, self.mem[Dst.WEIGHTS]
-        for out in range(n):
-            for inside in range(n):
-                s, row = divmod(inside, rows)
-                pair = []
-                for lane in (out & ~1, out | 1):
-                    byte = self.ddr[i.segment][at + lane * n + inside] if lane < i.run else 0
-                    pair.append(max(signed(byte), -127))
-                byte = s * rows * n + (out // 2 * rows + row) * 2 + out % 2
-                address = (base + byte // n) % 65536 % len(words)
-                words[address][byte % n] = pack_pair(*pair)[out % 2]
 
     def do_STORE(self, i) -> None:
         for at, address in self.runs(i):

@@ -11,7 +11,6 @@ import numpy as np
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
 from falconet.isa.graph.ops import operator
 from falconet.isa.graph.ops.conv import Conv
-from falconet.isa.machine.channels import exponentials, norm_epsilon, norm_stage, softmax_scale
 
 
 class Builder:
@@ -107,36 +106,6 @@ class Builder:
         attrs, consts = self.stage(c, 5500, **kw)
         return self.add("product", [a, b], {"zeros": zeros, **attrs}, consts)
 
-    def constant(self, *shape: int) -> str:
-        value = self.random.integers(-127, 128, shape).astype(np.int8)
-        return self.add("constant", [], consts={"value": value})
-
-    def matmul(self, a: str, b: str, zeros: tuple[int, int] = (0, 0), **kw: Any) -> str:
-        _, h, w = self.shape(b)
-        attrs, consts = self.stage(h * w, 5500 * self.shape(b)[0] ** 0.5, **kw)
-        return self.add("matmul", [a, b], {"zeros": zeros, **attrs}, consts)
-
-    def transpose(self, x: str) -> str:
-        y, t = self.add("transpose", [x]), self.graph.tensors[x]
-        self.graph.tensors[y] = dataclasses.replace(self.graph.tensors[y], scale=t.scale,
-                                                    zero_point=t.zero_point)
-        return y
-
-    def softmax(self, x: str, step: float = 0.05, *, masked: bool = False, **kw: Any) -> str:
-        scale, shift = softmax_scale(1 / 256)
-        attrs = {"scale": scale, "shift": shift, "masked": masked, "zp": -128, **kw}
-        return self.add("softmax", [x], attrs,
-                        {"exponential": np.array(exponentials(step), np.uint32)})
-
-    def norm(self, x: str, step: float = 0.05, *, rms: bool = False, **kw: Any) -> str:
-        c, r = self.shape(x)[0], self.random
-        stages = [norm_stage(g, b, 0.03) for g, b in zip(r.normal(0, 1, c), r.normal(0, 0.5, c))]
-        bias, gamma, shift = (np.array(v) for v in zip(*stages))
-        attrs = {"rms": rms, "zero_in": 3, "epsilon": norm_epsilon(1e-5, step, c), "zp": -4, **kw}
-        return self.add("norm", [x], attrs, {
-            "bias": bias.astype(np.int32), "gamma": gamma.astype(np.int32),
-            "shift": shift.astype(np.uint8)})
-
     def maxpool(self, x: str, k: int = 2, s: int = 2, p: int = 0) -> str:
         c = self.shape(x)[0]
         one = np.full(c, 1 << 16, np.uint32)
@@ -216,17 +185,7 @@ def zoo_of_operators(seed: int = 0, size: int = 24) -> Graph:
     smooth = b.bilinear(turned, (9, 7), (2, 1), (-1, 0), (4, 1))
     most = b.stackpool(b.averagepool(y), 24, maximum=True)
     return b.done(q, r, up, b.average(up), b.maxpool(y, 3, 1, 1), masked, large, smooth, most,
-                  b.stackpool(y, 3, 2, 2), *moves(b, y), attention(b, y))
-
-
-def attention(b: Builder, y: str) -> str:
-    """Every row of ``y`` asks the columns of their mean, as a head of a transformer does."""
-    c, h, w = b.shape(y)
-    tokens = b.eltwise(b.conv(y, c, (h, 1), pads=(0, 0, 0, 0)), b.constant(c, 1, w))
-    scores = b.matmul(b.conv(y, 14), b.conv(tokens, 14), (3, -2))
-    shares = b.softmax(scores, 0.03)
-    found = b.conv(b.matmul(shares, b.transpose(b.conv(tokens, 9)), (-128, 0)), c)
-    return b.norm(found, rms=True)
+                  b.stackpool(y, 3, 2, 2), *moves(b, y))
 
 
 def moves(b: Builder, y: str) -> list[str]:
@@ -241,27 +200,6 @@ def moves(b: Builder, y: str) -> list[str]:
                    [i % 2 * w + i // 2 for i in range(2 * w)], across=2)
     more = b.gather(y, [-1, *range(c), c - 1, 0], fill=17)
     return [shuffled, odd, b.conv(around, 9, 3), turned, woven, more]
-
-
-def encoder(tokens: tuple[int, int] = (1, 21), channels: int = 24, heads: int = 3,
-            hidden: int = 48, blocks: int = 1, zero: int = -127) -> Graph:
-    """Blocks of a vision transformer, tokens laid out as an image of any shape; ``zero`` of shares.
-    """
-    b, size = Builder((channels, *tokens)), channels // heads
-    x = b.eltwise("x", b.constant(channels, *tokens))
-    for _ in range(blocks):
-        qkv, found = b.conv(b.norm(x), 3 * channels), []
-        for i in range(heads):
-            q, k, v = (b.add("slice", [qkv], {"begin": at, "end": at + size})
-                       for at in range(i * size, 3 * channels, channels))
-            shares = b.softmax(b.matmul(q, k), zp=zero)
-            found.append(b.matmul(shares, b.transpose(v), (zero, 0)))
-        x = b.eltwise(x, b.conv(b.add("concat", found), channels))
-        x = b.eltwise(x, b.conv(b.conv(b.norm(x), hidden, table=True), channels))
-    graph = b.done(x)
-    graph.tensors = {k: dataclasses.replace(t, scale=0.1, zero_point=0)
-                     for k, t in graph.tensors.items()}
-    return graph
 
 
 def two_tables(seed: int = 0) -> Graph:

@@ -18,21 +18,18 @@ from falconet.isa import (
     LoadImage,
     Mac,
     Program,
-    Row,
-    RowMode,
     Segment,
     Store,
     Suppression,
     Window,
 )
-from falconet.isa.machine.channels import NORM_SCALE, exponentials, softmax_scale
 from falconet_sim.compare.hazards import required_waits
 
 __all__ = [
-    "Assembler", "add_elementwise", "add_pairs", "add_row", "add_transfers", "add_window",
-    "detection_program", "mac_words", "mixed_program", "overlapping_program", "params",
-    "product_program", "random_inputs", "random_mac", "random_out", "random_params",
-    "random_program", "random_stage", "random_window", "table_rows", "tap_words",
+    "Assembler", "add_elementwise", "add_transfers", "add_window", "detection_program",
+    "mac_words", "mixed_program", "overlapping_program", "params", "random_inputs", "random_mac",
+    "random_out", "random_params", "random_program", "random_stage", "random_window",
+    "table_rows", "tap_words",
 ]
 
 
@@ -149,22 +146,18 @@ class _Regions:
         arch, lanes = asm.arch, asm.arch.lanes
         source, target = (int(v) * n for v in rng.permutation(3)[:2])
         base = {"in_base": source, "out_base": target}
-        kind = rng.integers(7)
+        kind = rng.integers(6)
         if kind <= 1:
             ins, shape = random_mac(rng, arch, n, **base)
             w = rng.integers(-127, 128, (*shape, lanes, lanes))
             spread = 74 * 74 * np.sqrt(w[0, ..., 0].size)
             blocks = [random_params(rng, arch, spread) for _ in range(shape[0])]
             asm.constant(mac_words(arch, w, blocks), Dst.WEIGHTS, ins.w_base * arch.rows)
-            if ins.w_base & 1:
-                add_pairs(asm, ins)
             asm.add(ins)
         elif kind <= 3:
             add_window(asm, rng, n, base)
         elif kind == 4:
             add_elementwise(asm, rng, n, source, target)
-        elif kind == 5:
-            add_row(asm, rng, n, base)
         else:
             add_transfers(asm, rng, n, source, target, self.image, self.pitch)
 
@@ -178,50 +171,6 @@ def overlapping_program(arch: Arch, seed: int, length: int = 20
     serial = random_program(arch, seed, length)
     inputs = random_inputs(serial, seed)
     return random_program(arch, seed, length, waits=required_waits(serial, inputs)), inputs
-
-
-def add_pairs(asm: Assembler, ins: Mac) -> None:
-    """Over the weights of ``ins``, but for its parameters: pixels of WORK.
-
-    What differs from program to program follows from ``w_base``, so that nothing is drawn.
-    """
-    arch, lanes, at = asm.arch, asm.arch.lanes, ins.w_base
-    products = ins.n_ky * ins.n_kx * ins.n_ib
-    block = arch.weight_param_words + products * arch.word_steps
-    asm.add(Load(
-        segment=Segment.WORK, offset=at // 2 % 128 * lanes, dst=Dst.WEIGHTS, pair=1,
-        run=lanes if at & 2 else 1 + at % lanes, n1=products, n2=ins.n_ob,
-        ddr_step1=lanes * (at % 5), ddr_step2=lanes * (at % 31),
-        base=(at + arch.weight_param_words) * arch.rows, step1=lanes, step2=block * arch.rows,
-    ))
-
-
-def product_program(asm: Assembler, pixels: int, blocks: int, outputs: int) -> tuple[str, str, str]:
-    """``y[n, p] = round(sum of a[k, p] * b[k, n] / 2**10) + 3`` of two inputs, b as weights.
-
-    Both lie in DDR as [block][pixel][lane]; b has ``outputs`` pixels. The names of a, b and y.
-    """
-    arch, lanes = asm.arch, asm.arch.lanes
-    at_a, at_b = asm.input("a", blocks * pixels), asm.input("b", blocks * outputs)
-    n_ob, block = -(-outputs // lanes), arch.weight_param_words + blocks * arch.word_steps
-    out = asm.output("y", n_ob * pixels)
-    asm.add(Load(segment=Segment.INPUT, offset=at_a, run=blocks * pixels))
-    for ob in range(n_ob):
-        run = min(lanes, outputs - ob * lanes)
-        asm.constant(params([0] * lanes, [1] * lanes, [10] * lanes), Dst.WEIGHTS,
-                     ob * block * arch.rows)
-        asm.add(Load(
-            segment=Segment.INPUT, offset=at_b + ob * lanes * lanes, dst=Dst.WEIGHTS, pair=1,
-            run=run, n1=blocks, ddr_step1=outputs * lanes, step1=lanes,
-            base=(ob * block + arch.weight_param_words) * arch.rows,
-        ))
-    asm.add(Mac(
-        in_x_step=1, in_b_step=pixels, in_h=1, in_w=pixels, stride_x=1, n_ob=n_ob, n_x=pixels,
-        n_ib=blocks, out_base=blocks * pixels, out_x_step=1, out_b_step=pixels, zp=3, lo=-128,
-        hi=127,
-    ))
-    asm.add(Store(segment=Segment.OUTPUT, offset=out, base=blocks * pixels, run=n_ob * pixels))
-    return "a", "b", "y"
 
 
 def add_window(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:
@@ -263,44 +212,6 @@ def add_elementwise(asm: Assembler, rng: np.random.Generator, n: int, source: in
     taps[:, :, arch.taps - 3] = rng.integers(-2, 3, taps[:, :, 0].shape)
     blocks = [random_params(rng, arch, 74 * 20000) for _ in range(n_b)]
     asm.constant(tap_words(arch, taps, blocks), Dst.VECTOR, ins.w_base * arch.taps)
-    asm.add(ins)
-
-
-def exponential_words(arch: Arch, table: Sequence[int]) -> bytes:
-    """A softmax's table as it lies in vector weight memory."""
-    width = arch.lanes
-    data = b"".join(v.to_bytes(4, "little") for v in table)
-    return b"".join(data[k : k + width] * arch.taps for k in range(0, len(data), width))
-
-
-def add_row(asm: Assembler, rng: np.random.Generator, n: int, base: dict[str, int]) -> None:
-    """A ROW of any mode with what it needs."""
-    arch = asm.arch
-    n_b = int(rng.integers(1, 4))
-    channels = n_b * arch.lanes - int(rng.integers(arch.lanes)) * int(rng.integers(2))
-    mode = RowMode(int(rng.integers(3)))
-    loops = {"n_b": n_b, "n_y": int(rng.integers(1, 4)), "n_x": int(rng.integers(1, 6)),
-             "n_channels": channels, "mode": mode}
-    w_base = int(rng.integers(arch.vector_words))
-    if mode is RowMode.SOFTMAX:
-        scale, shift = softmax_scale(float(2.0 ** -rng.uniform(1, 9)))
-        more = {"masked": int(rng.integers(2)), "scale": scale, "shift": shift}
-        table = exponentials(float(2.0 ** -rng.uniform(1, 8)))
-        data = exponential_words(arch, table)
-    else:
-        epsilon = int(2.0 ** rng.uniform(0, 30)) if rng.random() < 0.7 else 0
-        more = {"ref": int(rng.integers(-128, 128)), "epsilon": epsilon,
-                "scale": NORM_SCALE * channels >> int(rng.integers(3)),
-                "w_b_step": arch.vector_param_words}
-        blocks = []
-        for _ in range(n_b):
-            mult = rng.integers(1 << 15, 1 << 16, arch.lanes) * rng.choice([-1, 1], arch.lanes)
-            blocks.append(params(rng.integers(-9000, 9000, arch.lanes), mult,
-                                 rng.integers(18, 24, arch.lanes)))
-        data = b"".join(blocks)
-    ins = Row(**loops, **base, **random_out(rng, "in", n), **random_out(rng, "out", n),
-              **random_stage(rng, pad=False), w_base=w_base, **more)
-    asm.constant(data, Dst.VECTOR, w_base * arch.taps)
     asm.add(ins)
 
 

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).save(path / "noise.png")
     odd = helper.make_graph(
-        [helper.make_node("LogSoftmax", ["x"], ["y"], name="odd")], "g",
+        [helper.make_node("Softmax", ["x"], ["y"], name="odd")], "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])],
     )
@@ -67,7 +67,7 @@ MISTAKES = [
     ("compile nothing.onnx", "nothing.onnx: no such file"),
     ("compile text.txt", "text.txt: not an ONNX file"),
     ("compile empty.onnx", "empty.onnx: "),
-    ("compile odd.onnx", "node 'odd' (LogSoftmax)"),
+    ("compile odd.onnx", "node 'odd' (Softmax)"),
     ("compile noise.png", "noise.png: not an ONNX file"),
     ("compile unheard", "model 'unheard' is not in the zoo; use one of"),
     ("compile odd.onnx --preset huge",
@@ -75,7 +75,7 @@ MISTAKES = [
     ("quantize nothing.onnx", "nothing.onnx: no such file"),
     ("quantize text.txt --calibration photos", "photos: no pictures in this folder"),
     ("quantize text.txt --calibration nowhere", "nowhere: no such folder"),
-    ("quantize odd.onnx --images 1", "node 'odd' (LogSoftmax)"),
+    ("quantize odd.onnx --images 1", "node 'odd' (Softmax)"),
     ("quantize odd.onnx --images 1 --method luck", "method 'luck' is unknown; use one of"),
     ("inspect nothing.flc", "nothing.flc: No such file or directory; give the path of a program"),
     ("inspect text.txt", "text.txt: not a Falconet program; make one with 'falconet compile'"),

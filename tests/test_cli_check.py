@@ -26,7 +26,7 @@ def floating(*kinds: str, size: int = 24) -> tuple[Net, str]:
     n = Net((1, 3, size, size))
     x = n.op("Conv", "x", n.random.normal(0, 0.3, (16, 3, 3, 3)).astype(F), pads=[1, 1, 1, 1])
     for kind in kinds:
-        attrs = {"axis": 1} if kind in ("LogSoftmax", "LpNormalization") else {}
+        attrs = {"axis": 1} if kind in ("Softmax", "LpNormalization") else {}
         x = n.op(kind, x, **attrs)
     return n, n.op("Conv", x, n.random.normal(0, 0.1, (24, 16, 3, 3)).astype(F), strides=[2, 2])
 
@@ -41,13 +41,13 @@ def said(path: Path, capsys: Capture, *options: str, code: int = 0) -> dict:
 
 def test_all_that_does_not_map_is_listed_by_the_names_of_the_file(
         tmp_path: Path, capsys: Capture) -> None:
-    n, y = floating("LogSoftmax", "Relu", "LRN", "Det")
+    n, y = floating("Softmax", "Relu", "LRN", "Det")
     for node in n.nodes:
         if node.op_type == "LRN":
             node.attribute.append(onnx.helper.make_attribute("size", 3))
     del n.nodes[-2]  # Det was only the last one's place
     n.nodes[-1].input[0] = n.nodes[-2].output[0]
-    wrong = [x for x in n.nodes if x.op_type in ("LogSoftmax", "LRN")]
+    wrong = [x for x in n.nodes if x.op_type in ("Softmax", "LRN")]
     path = tmp_path / "net.onnx"
     onnx.save(n.model(y), path)
     found = said(path, capsys, code=1)
@@ -55,7 +55,7 @@ def test_all_that_does_not_map_is_listed_by_the_names_of_the_file(
         (x.name, x.op_type) for x in wrong]
     assert all(r["why"] == "this operator is not supported" and r["mend"]
                for r in found["reasons"])
-    assert found["machines"] == [] and found["operators"]["LogSoftmax"] == 1
+    assert found["machines"] == [] and found["operators"]["Softmax"] == 1
     assert main(["check", str(path)]) == 1
     out, err = capsys.readouterr()
     assert all(x.name in out for x in wrong) and "this operator is not supported" in out

@@ -34,7 +34,6 @@ SAME = {
     "operator": "what an operator is to each room that has a file for each",
     "place": "where a tensor lies, and how it gets there",
     "registers": "the map, and the block that has them",
-    "row": "all channels of a pixel: what such operators share, and the operation",
     "rows": "of the detect engine: their bytes, and as the simulator reads them",
     "stage": "the output stage, in each form from the file to the lanes",
     "suppress": "the instruction, in hardware and in the simulator",

@@ -49,8 +49,8 @@ class ParamLayout(data.FlexibleLayout):
     def __init__(self, arch: Arch) -> None:
         super().__init__(8 * arch.PARAM_BYTES, {
             "bias": data.Field(signed(arch.acc_bits), 0),
-            "mult": data.Field(signed(arch.mult_bits + 1), 32),
-            "mult_neg": data.Field(signed(arch.mult_bits + 1), 64),
+            "mult": data.Field(unsigned(arch.mult_bits), 32),
+            "mult_neg": data.Field(unsigned(arch.mult_bits), 64),
             "shift": data.Field(unsigned(6), 96),
         })
 

@@ -243,11 +243,9 @@ class Falconet(Component):
                 getattr(trace, f"{name}_data").eq(word.payload.data),
             ]
         m.d.comb += trace.load_dst.eq(Dst.SCRATCHPAD)
-        bus = b.load.load
-        with m.If(bus.valid):
+        with m.If(b.load.load.valid):
             m.d.comb += [
-                trace.load_valid.eq(1), trace.load_dst.eq(bus.dst),
-                trace.load_addr.eq(bus.addr), trace.load_data.eq(bus.data),
+                trace.load_valid.eq(1), trace.load_dst.eq(b.load.load.dst),
             ]
         for e, engine in b.engines.items():
             m.d.comb += [trace.start[e].eq(engine.start), trace.retire[e].eq(engine.retire)]

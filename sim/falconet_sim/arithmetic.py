@@ -33,25 +33,18 @@ class Params:
     shift: Ints
 
     @classmethod
-    def unpack(cls, data: NDArray[np.uint8], arch: Arch, *, signed: bool = False) -> Params:
+    def unpack(cls, data: NDArray[np.uint8], arch: Arch) -> Params:
         """From parameter words: uint8 [..., lanes * 16] -> arrays [..., lanes].
 
-        With ``signed`` multipliers may be negative. Raises FalconetError for a value that the
-        machine has no bits for.
+        Raises FalconetError for a value that the machine has no bits for.
         """
         raw = np.ascontiguousarray(data).reshape(*data.shape[:-1], arch.lanes, arch.PARAM_BYTES)
         record = raw.view(_RECORD)[..., 0]
         values = {k: record[k].astype(np.int64) for k in ("bias", "mult", "mult_neg", "shift")}
         half = 1 << (arch.acc_bits - 1)
-        most = (1 << arch.mult_bits) - 1
-        least = 0
-        if signed:
-            least = -most
-            for name in ("mult", "mult_neg"):
-                values[name] = record[name].view("<i4").astype(np.int64)
         limits = {
             "bias": (-half, half - 1), "shift": (0, arch.SHIFT_MAX),
-            "mult": (least, most), "mult_neg": (least, most),
+            "mult": (0, (1 << arch.mult_bits) - 1), "mult_neg": (0, (1 << arch.mult_bits) - 1),
         }
         for name, (lo, hi) in limits.items():
             bad = values[name][(values[name] < lo) | (values[name] > hi)]
@@ -61,10 +54,6 @@ class Params:
                     "are these parameter words at all?"
                 )
         return cls(**values)
-
-    def flat(self) -> Params:
-        """All of them in one axis."""
-        return Params(*(v.reshape(-1) for v in (self.bias, self.mult, self.mult_neg, self.shift)))
 
     def __getitem__(self, index: Any) -> Params:
         return Params(self.bias[index], self.mult[index], self.mult_neg[index], self.shift[index])

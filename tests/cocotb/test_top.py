@@ -294,7 +294,7 @@ async def errors_and_recovery(dut: Any) -> None:
     read_only = Store(segment=Segment.INPUT, offset=0x80, run=1).encode()
     for code_, registers, faults, expected, info in (
         (load * 2 + bytes(64) + end, {}, (), ErrorCode.OPCODE, 2),
-        (b"\x0c" + load[1:], {}, (), ErrorCode.OPCODE, 0),
+        (b"\x0b" + load[1:], {}, (), ErrorCode.OPCODE, 0),
         (load * 2 + b"\x01" + bytes(63) + end, {}, (), ErrorCode.FIELD, 2),
         (load * 3 + outside + end, {}, (), ErrorCode.WINDOW, BASES[Segment.WORK] + 0x1000),
         (wrapped + end, {}, (), ErrorCode.WINDOW, BASES[Segment.INPUT] - 8),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import cocotb
 import numpy as np
@@ -19,16 +18,12 @@ from falconet.isa import (
     Dst,
     Elementwise,
     Instruction,
-    Row,
-    RowMode,
     Window,
     output_stage,
     pack_pair,
     preset,
     unpack_pair,
 )
-from falconet.isa.machine.channels import exponentials, softmax, softmax_scale, standardised
-from falconet.isa.machine.cycles import steps
 from falconet_hw.vector.engine import VectorEngine
 
 READ_LATENCY = 4
@@ -70,27 +65,13 @@ def model(arch: Arch, i: Instruction, memory: np.ndarray, weights: list[bytes],
         params = b"".join(weight(b, k) for k in range(n_params))
         data = 0
         for lane in range(arch.lanes):
-            bias, mult, mult_neg, shift = struct.unpack_from("<iiiB", params, 16 * lane)
+            bias, mult, mult_neg, shift = struct.unpack_from("<iIIB", params, 16 * lane)
             q = output_stage(
                 int(acc[lane]), bias=bias, mult=mult, mult_neg=mult_neg, shift=shift,
                 zp=i.zp, lo=i.lo, hi=i.hi, table=table if i.table else None,
             )
             data |= (q & 0xFF) << (8 * lane)
         words.append((view(i, "out", y, x, b), data))
-
-    if isinstance(i, Row):
-        for y in range(i.n_y):
-            for x in range(i.n_x):
-                q = [int(v) for b in range(i.n_b) for v in memory[view(i, "in", y, x, b)]]
-                if i.mode == RowMode.SOFTMAX:
-                    words += shares(arch, i, q, weight, table, y, x)
-                    continue
-                acc = standardised(q[: i.n_channels], ref=i.ref, scale=i.scale,
-                                   epsilon=i.epsilon, centred=i.mode == RowMode.LAYER)
-                acc += [0] * (len(q) - len(acc))
-                for b in range(i.n_b):
-                    emit(np.array(acc[arch.lanes * b : arch.lanes * (b + 1)]), b, y, x)
-        return words
 
     taps = {(b, k): tap_word(arch, weight(b, n_params + k))
             for b in range(i.n_b) for k in range(count(i))}
@@ -129,32 +110,14 @@ def model(arch: Arch, i: Instruction, memory: np.ndarray, weights: list[bytes],
     return words
 
 
-def shares(arch: Arch, i: Row, q: list[int], weight: Any, table: list[int], y: int, x: int
-           ) -> list[tuple[int, int]]:
-    """What a softmax writes of a pixel."""
-    per = arch.lanes // 4
-    entries = [struct.unpack_from("<I", weight(0, d // per), 4 * (d % per))[0] for d in range(256)]
-    out = softmax(q[: i.n_channels], table=entries, scale=i.scale, shift=i.shift, zp=i.zp, lo=i.lo,
-                  hi=i.hi, masked=bool(i.masked))
-    out += [max(i.lo, min(i.hi, i.zp))] * (len(q) - len(out))
-    out = [(table[v + 128] if i.table else v) & 0xFF for v in out]
-    return [(view(i, "out", y, x, b),
-             int.from_bytes(bytes(out[arch.lanes * b : arch.lanes * (b + 1)]), "little"))
-            for b in range(i.n_b)]
-
-
 def count(i: Instruction) -> int:
     """Tap words of a block."""
-    if isinstance(i, Row):
-        return 0
     if isinstance(i, Elementwise):
         return i.n_src
     return i.n_ky * i.n_kx if i.w_k_step else 1
 
 
 def cycles(arch: Arch, i: Instruction) -> int:
-    if isinstance(i, Row):
-        return int(steps(i, arch) * 9 / 8) + 20
     per_output = i.n_src if isinstance(i, Elementwise) else i.n_ky * i.n_kx
     return i.n_b * (arch.vector_param_words + i.n_y * i.n_x * per_output)
 
@@ -211,20 +174,6 @@ def random_eltw(rng: random.Random, arch: Arch) -> Elementwise:
     )
 
 
-def random_row(rng: random.Random, arch: Arch) -> Row:
-    fields = random_view(rng, "in") | random_view(rng, "out") | random_output(rng) | dict(
-        n_x=rng.randint(1, 5), mode=rng.randrange(3), masked=rng.randrange(2),
-        ref=rng.randrange(-128, 128), epsilon=rng.choice([0, rng.randrange(1 << 12),
-                                                          rng.randrange(1 << 40)]),
-    )
-    n = fields["n_channels"] = arch.lanes * (fields["n_b"] - 1) + rng.randint(1, arch.lanes)
-    if fields["mode"] == RowMode.SOFTMAX:
-        fields["scale"], fields["shift"] = softmax_scale(2.0 ** -rng.uniform(0, 12))
-    else:
-        fields["scale"] = rng.choice([256 * n, rng.randint(0, 256 * n)])
-    return Row(**fields)
-
-
 def digits(c: int) -> tuple[int, int, int]:
     d0 = (c + 64) % 128 - 64
     d1 = ((c - d0) // 128 + 64) % 128 - 64
@@ -233,17 +182,13 @@ def digits(c: int) -> tuple[int, int, int]:
 
 def random_weights(rng: random.Random, arch: Arch, i: Instruction) -> list[bytes]:
     """Parameters and tap words of one block."""
-    if isinstance(i, Row) and i.mode == RowMode.SOFTMAX:
-        entries = struct.pack("<256I", *exponentials(2.0 ** -rng.uniform(0, 9)))
-        return [entries[k : k + arch.lanes] * arch.taps for k in range(0, 1024, arch.lanes)]
-    sign = (-1, 1) if isinstance(i, Row) else (1,)
     spread = 1 << (24 if isinstance(i, Elementwise) else 16)
     params = bytearray()
     for _ in range(arch.lanes):
         bias = rng.randrange(-spread >> 4, spread >> 4)
-        mult, mult_neg = (rng.choice(sign) * rng.randrange(1 << arch.mult_bits) for _ in range(2))
+        mult, mult_neg = (rng.randrange(1 << arch.mult_bits) for _ in range(2))
         low = spread.bit_length() + 1
-        params += struct.pack("<iiiB3x", bias, mult, mult_neg, min(47, rng.randint(low, low + 8)))
+        params += struct.pack("<iIIB3x", bias, mult, mult_neg, min(47, rng.randint(low, low + 8)))
     size = arch.taps * arch.lanes
     words = [bytes(params[k : k + size]) for k in range(0, len(params), size)]
     for _ in range(count(i)):
@@ -276,9 +221,9 @@ def random_round(rng: random.Random, arch: Arch, n: int) -> Round:
     at = rng.randrange(arch.vector_words)  # regions may wrap around
     used = 0
     while len(this.program) < n:
-        i = rng.choice([random_window, random_window, random_eltw, random_row])(rng, arch)
+        i = rng.choice([random_window, random_window, random_eltw])(rng, arch)
         block = len(random_weights(rng, arch, i))
-        shared = rng.random() < 0.3 or (isinstance(i, Row) and i.mode == RowMode.SOFTMAX)
+        shared = rng.random() < 0.3
         need = block if shared else block * i.n_b
         if used + need > arch.vector_words:
             break

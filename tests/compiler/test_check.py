@@ -44,15 +44,6 @@ def chain() -> Schedule:
     return schedule
 
 
-def product() -> Schedule:
-    """A tensor that is loaded as weights."""
-    b = networks.Builder((16, 6, 8))
-    schedule = make_schedule(Planner(lower(b.done(b.matmul("x", b.conv("x", 16))), TINY)).plan(
-        Policy()))
-    assert allocate(schedule) is None
-    return schedule
-
-
 def all_checks(schedule: Schedule, code: Code | None = None) -> None:
     check.check_network(schedule.plan.net)
     check.check_plan(schedule.plan, schedule.rings)
@@ -96,12 +87,7 @@ def a_tensor_that_nobody_writes(net: Network) -> None:
     net.ops = [op for op in net.ops if op.name != "conv0"]
 
 
-def weights_that_nobody_stores(net: Network) -> None:
-    net.ops = [op for op in net.ops if not op.name.endswith("as weights")]
-
-
 @pytest.mark.parametrize(("fault", "says"), [
-    (weights_that_nobody_stores, "nothing stores it"),
     (two_tensors_in_one_place, "write block"),
     (a_tensor_without_a_place, "one to one"),
     (a_tensor_beyond_its_buffer, "beyond the blocks"),
@@ -206,12 +192,6 @@ def weights_on_top_of_others(schedule: Schedule) -> None:
     ]
 
 
-def weights_before_they_are_stored(schedule: Schedule) -> None:
-    at = index(schedule, "matmul1")
-    loads = [t for t in schedule.tasks if t.load is not None and t.op == at]
-    schedule.tasks = [*loads, *(t for t in schedule.tasks if t not in loads)]
-
-
 def a_ring_overwritten(schedule: Schedule) -> None:
     """All tiles of the writer at once."""
     buf = in_a_ring(schedule)
@@ -232,7 +212,6 @@ def a_ring_overwritten(schedule: Schedule) -> None:
     (scheduled, another_table, "another table"),
     (scheduled, weights_on_top_of_others, "overwrite those"),
     (chain, a_ring_overwritten, "overwritten before"),
-    (product, weights_before_they_are_stored, "before it is stored"),
 ])
 def test_schedules(of: Callable[[], Schedule], fault: Callable[[Schedule], None], says: str
                    ) -> None:
@@ -299,14 +278,6 @@ def test_the_wait_for_rows_stored_before_they_are_loaded() -> None:
     assert any(op.name.startswith("reload") for op in schedule.plan.ops)
     with pytest.raises(AssertionError, match="wait for the stores"):
         check.check_waits(schedule, without_waits(emit_code(schedule), Engine.LOAD, Engine.STORE))
-
-
-def test_the_wait_for_a_tensor_that_is_loaded_as_weights() -> None:
-    schedule = product()
-    code = emit_code(schedule)
-    check.check_waits(schedule, code)
-    with pytest.raises(AssertionError, match="wait for the stores of 't0 as weights'"):
-        check.check_waits(schedule, without_waits(code, Engine.LOAD, Engine.STORE))
 
 
 def test_a_wait_for_a_later_instruction() -> None:

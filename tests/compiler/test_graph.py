@@ -48,8 +48,8 @@ def test_damaged_section() -> None:
     description, blob = networks.zoo_of_operators().to_dict()
     with pytest.raises(FalconetError, match="graph section"):
         Graph.from_dict(description, blob[: len(blob) // 2])
-    description["nodes"][0]["op"] = "sofmax"
-    with pytest.raises(FalconetError, match="'sofmax' is unknown"):
+    description["nodes"][0]["op"] = "softmax"
+    with pytest.raises(FalconetError, match="'softmax' is unknown"):
         Graph.from_dict(description, blob)
     del description["nodes"]
     with pytest.raises(FalconetError, match="graph section"):
@@ -61,7 +61,7 @@ def test_copy_is_independent() -> None:
     before = json.dumps(graph.to_dict()[0], default=list)
     other = graph.copy()
     for node in other.nodes:
-        node.inputs[:] = ["elsewhere"]
+        node.inputs[0] = "elsewhere"
         node.attrs = Concat()
         node.consts["bias"] = np.zeros(1, np.int32)
     other.nodes.clear()

@@ -10,9 +10,7 @@ from formal import (
     prove_output,
     prove_overlap,
     prove_packing,
-    prove_pair,
     prove_registers,
-    prove_row,
     prove_softmax,
     prove_topk,
     prove_window,
@@ -24,9 +22,9 @@ __all__ = ["PROOFS", "Mutant", "Proof"]
 PROOFS: dict[str, Proof] = {
     proof.name: proof
     for module in (
-        prove_axi, prove_burst, prove_window, prove_pair, prove_control, prove_registers,
-        prove_dispatch, prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
-        prove_softmax, prove_overlap, prove_row,
+        prove_axi, prove_burst, prove_window, prove_control, prove_registers, prove_dispatch,
+        prove_packing, prove_output, prove_fifo, prove_credits, prove_topk,
+        prove_softmax, prove_overlap,
     )
     for proof in module.PROOFS
 }

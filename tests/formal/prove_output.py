@@ -42,8 +42,7 @@ class RequantProof(Component):
         number, byte = In(signed(arch.acc_bits)), In(signed(8))
         super().__init__({
             "acc": number, "bias": number,
-            "mult": In(signed(arch.mult_bits + 1)), "mult_neg": In(signed(arch.mult_bits + 1)),
-            "shift": In(6),
+            "mult": In(arch.mult_bits), "mult_neg": In(arch.mult_bits), "shift": In(6),
             "zp": byte, "lo": byte, "hi": byte,
             "product": In(signed(self.product_bits)),
             "rounded": In(signed(self.product_bits + 1)),
@@ -68,7 +67,6 @@ class RequantProof(Component):
         factor = Mux(v < 0, self.mult_neg, self.mult)
         m.d.comb += [
             v.eq(self.acc + self.bias), Assume(v == self.acc + self.bias),
-            *(Assume(mult != -1 << dut.arch.mult_bits) for mult in (self.mult, self.mult_neg)),
             Assume(self.shift <= Arch.SHIFT_MAX), Assume(self.lo <= self.hi),
         ]
         if self.cut:

@@ -24,7 +24,7 @@ def features(case: Case, ran: Ran) -> set[str]:
     for node in graph.nodes:
         found.add(f"operator {node.op}")
         found.update(_operator(graph, node, arch))
-        if "mult_neg" in node.consts:
+        if "mult" in node.consts:
             found.update(_stage(node, arch))
     found.update(_shape(graph, arch))
     found.update(_program(ran))
@@ -70,20 +70,6 @@ def _operator(graph: Graph, node: Node, arch: Arch) -> Iterator[str]:
                            ("one column for all", 2)):
             if len({s[axis] for s in shapes}) > 1:
                 yield name
-    if node.op == "matmul":
-        zeros = a["zeros"]
-        for name, ok in (("product without zero points", not any(zeros)),
-                         ("product with both zero points", all(zeros)),
-                         ("product with a zero point of -128", -128 in zeros),
-                         ("product of a tensor by itself", len(set(node.inputs)) == 1)):
-            if ok:
-                yield name
-    elif node.op == "softmax" and a.get("masked"):
-        yield "mask"
-    elif node.op == "norm":
-        yield "RMS norm" if a.get("rms") else "layer norm"
-        if np.any(node.consts["gamma"] < 0):
-            yield "negative gamma"
     if node.op == "product" and {-128, 127} & set(a["zeros"]):
         yield "zero point of a factor at an end"
     elif node.op == "slice" and a["begin"] % arch.lanes:
@@ -165,13 +151,10 @@ def _program(ran: Ran) -> Iterator[str]:
         yield "image input"
     if any(t["format"] == "blocks" for t in ran.program.header["inputs"]):
         yield "input in blocks"
-    if any(isinstance(i, Load) and i.segment == Segment.WORK and not i.pair for i in instructions):
+    if any(isinstance(i, Load) and i.segment == Segment.WORK for i in instructions):
         yield "tensor through DDR"
-    if any(isinstance(i, Load) and i.pair for i in instructions):
-        yield "activations as weights"
     weights = Counter(i.offset for i in instructions if isinstance(i, Load)
-                      and i.segment == Segment.CODE and not i.pair
-                      and i.dst in (Dst.WEIGHTS, Dst.VECTOR))
+                      and i.segment == Segment.CODE and i.dst in (Dst.WEIGHTS, Dst.VECTOR))
     if max(weights.values(), default=0) > 1:
         yield "weights loaded again"
     if any(getattr(i, "in_ring", 0) or getattr(i, "a_ring", 0) for i in instructions):
@@ -185,9 +168,6 @@ EXPECTED = (
     "sum of a tensor and itself", "rescale or table", "per-channel coefficients",
     "coefficient at its end", "negative coefficient", "one channel for all", "one row for all",
     "one column for all", "zero point of a factor at an end", "slice within a block",
-    "product without zero points", "product with both zero points",
-    "product with a zero point of -128", "product of a tensor by itself", "activations as weights",
-    "mask", "RMS norm", "layer norm", "negative gamma",
     "channels in another order", "channels again, or filled", "several pictures",
     "rows for columns", "pixels filled", "pixels backwards", "pixels left out", "pixels again",
     "kernel of two sizes", "even kernel", "kernel above 7", "stride", "two strides",

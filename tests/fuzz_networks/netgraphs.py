@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from netdraw import Axis, Draw
-from netproducts import PRODUCTS
 from netspatial import SPATIAL
 from netstages import StageMaker
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ QUANT = ((0.03, 0), (0.05, -7))
 """Scale and zero point that tensors claim; only moving data depends on them."""
 
 WITH_METHOD = ("conv", "maxpool", "eltwise", "product", "concat", "slice", "upsample", "gather",
-               "pick", *SPATIAL, *PRODUCTS)
+               "pick", *SPATIAL)
 """Operators of which there is more to draw than they say of themselves."""
 
 SMALL, LARGE, HEAVY = 20_000, 200_000, 150_000
@@ -86,8 +85,8 @@ class GraphMaker(StageMaker):
         if cost > self.left or words > self.arch.scratchpad_words:
             return None
         self.left -= cost
-        first = self.graph.tensors[inputs[0]] if inputs and node.attrs.moves else None
-        quant = (self.draw.pick((QUANT[0],) * 7 + QUANT[1:]) if first is None
+        first = self.graph.tensors[inputs[0]]
+        quant = (self.draw.pick((QUANT[0],) * 7 + QUANT[1:]) if node.attrs.staged
                  else (first.scale, first.zero_point))
         self.graph.tensors[node.output] = Tensor(node.output, shape, *quant)
         self.graph.nodes.append(node)
@@ -261,7 +260,7 @@ class GraphMaker(StageMaker):
     def product(self, a: str, b: str) -> str | None:
         c, h, w = (max(sides) for sides in zip(self.shape(a), self.shape(b)))
         zeros = [self.draw.pick((0, 3, -128, 127, self.draw.number(-128, 127))) for _ in "ab"]
-        low, high = operator("product").of({"zeros": zeros}).sums([])
+        low, high = operator("product").of({"zeros": zeros}).sums()
         attrs, consts = self.stage(np.full(c, low), np.full(c, high), np.full(c, 74.0 * 74),
                                    uniform=not self.draw.chance(40))
         return self.add("product", [a, b], {"zeros": zeros, **attrs}, consts,
@@ -380,8 +379,7 @@ class GraphMaker(StageMaker):
                 self.sum_or_product, self.sum_or_product,
                 self.grouped, self.concat, self.slice, self.upsample, self.linear, self.gather,
                 self.pick,
-                *(partial(draw, self) for draw in (*SPATIAL.values(), *PRODUCTS.values())),
-                *(partial(draw, self) for draw in PRODUCTS.values()),
+                *(partial(draw, self) for draw in SPATIAL.values()),
                 *(partial(self.plain, kind) for op, kind in OPERATORS.items()
                   if op not in WITH_METHOD))
 

@@ -18,7 +18,7 @@ from falconet.isa import Window
 from falconet_sim.iss import simulator as iss
 from falconet_sim.iss.machine import Machine
 
-COUNT, SEED = 200, 2027
+COUNT, SEED = 200, 2026
 REFUSED = 0.08
 """Share of the networks that may be too large for a machine."""
 

@@ -55,8 +55,7 @@ def _kind(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
 
 
 FAULTS: dict[str, Fault] = {
-    "softmax": _replace("LogSoftmax", axis=1),
-    "transpose": _replace("Transpose", perm=[0, 2, 3, 1]),
+    "softmax": _replace("Softmax", axis=1), "transpose": _replace("Transpose", perm=[0, 2, 3, 1]),
     "no such operator": _replace("Sofmax"), "no such attribute": _replace("Relu", alpha=0.5),
     "dropped": _drop, "output's shape": _output_shape, "domain": _domain, "no input": _no_input,
     "double": _kind, "top": _replace("GlobalMaxPool"), "log": _replace("Log"),

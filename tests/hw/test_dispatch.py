@@ -111,7 +111,7 @@ def test_order_and_waits(seed: int) -> None:
     sim.run()
 
 
-@pytest.mark.parametrize("opcode", [0, 7, 12, 255])
+@pytest.mark.parametrize("opcode", [0, 7, 11, 255])
 def test_unknown_opcode_is_kept_out(opcode: int) -> None:
     dut = Dispatch(arch=ARCH)
 

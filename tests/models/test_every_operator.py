@@ -74,15 +74,6 @@ def batch_norm(n: Net, x: str) -> str:
     return str(n.op("BatchNormalization", n.op("Relu", x), *parts))
 
 
-def norm(op: str) -> Body:
-    """Over the channels, which are last meanwhile."""
-    def body(n: Net, x: str) -> str:
-        y = n.op("Transpose", x, perm=[0, 2, 3, 1])
-        y = n.op(op, y, n.random.uniform(0.5, 2, 16).astype(F), axis=-1)
-        return str(n.op("Transpose", y, perm=[0, 3, 1, 2]))
-    return body
-
-
 def split(n: Net, x: str) -> str:
     a, b = n.op("Split", x, np.array([5, 11]), outputs=2, axis=1)
     return str(n.op("Concat", b, a, axis=1))
@@ -131,11 +122,6 @@ TAKEN: dict[str, tuple[int, Body]] = {
     "Tile": (17, lambda n, x: n.op("Tile", x, np.array([1, 1, 2, 1]))),
     "Expand": (17, lambda n, x: n.op("Expand", n.op("GlobalAveragePool", x),
                                      np.array([1, 16, 5, 4]))),
-    "Softmax": unary("Softmax", axis=1),
-    "Where": (17, lambda n, x: n.op("Softmax", n.op(
-        "Where", np.arange(16).reshape(16, 1, 1) < 11, x, constant(-1e9)), axis=1)),
-    "LayerNormalization": (17, norm("LayerNormalization")),
-    "RMSNormalization": (23, norm("RMSNormalization")),
     "DepthToSpace": unary("DepthToSpace", blocksize=2, mode="CRD"),
     "SpaceToDepth": unary("SpaceToDepth", blocksize=2),
 }

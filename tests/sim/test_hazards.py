@@ -34,7 +34,7 @@ def test_required_waits_suffice_and_are_needed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = [(i, e) for i, row in enumerate(waits) for e, n in enumerate(row) if n]
     refused = 0
-    for k in rng.choice(len(rows), 12, replace=False):
+    for k in rng.choice(len(rows), 8, replace=False):
         i, e = rows[k]
         less = [list(row) for row in waits]
         less[i][e] = 0
@@ -43,7 +43,7 @@ def test_required_waits_suffice_and_are_needed(seed: int) -> None:
         except FalconetError as error:
             assert "must wait for" in str(error)
             refused += 1
-    assert refused >= 3  # the others are implied by what else was waited for
+    assert refused >= 4  # the others are implied by what else was waited for
 
 
 def chain(*waits: dict[str, int]):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from assembler import Assembler
 from memories import MEMORIES
-from programs import exponential_words
 
 from falconet.isa import (
     Dst,
@@ -19,14 +18,12 @@ from falconet.isa import (
     Load,
     Mac,
     Program,
-    Row,
     Segment,
     Store,
     Window,
     preset,
     register,
 )
-from falconet.isa.machine.channels import exponentials
 from falconet.isa.machine.cycles import steps
 from falconet.runtime.device import Trace
 from falconet_sim.rtl.board import RtlDevice
@@ -110,24 +107,6 @@ def test_blocks_of_mac_have_a_least_length(blocks: int, products: int, device: R
               in_w=20, out_base=1000, out_x_step=1, stride_x=1, wait_load=1)
     took = np.diff(traced(device, program(*[ins] * TINY.queue_depth)).retire[1:-1])
     assert set(took[2:]) == {cycles_of(formula(Mac)[0], ins)} == {9 * blocks}
-
-
-@pytest.mark.parametrize("mode", range(3))
-def test_row_is_about_as_long_as_the_page_says(mode: int, device: RtlDevice) -> None:
-    """Its divider and root take a few cycles more or less, an RMS norm up to a seventh."""
-    asm = Assembler(TINY, serial=False)
-    asm.segments.update(input=1 << 14, output=1 << 14)
-    asm.add(Load(segment=Segment.INPUT, dst=Dst.SCRATCHPAD, run=BEFORE))
-    asm.constant(exponential_words(TINY, exponentials(0.05)), Dst.VECTOR)
-    made = [Row(n_b=n_b, n_y=1, n_x=n_x, n_channels=8 * n_b, mode=mode, in_x_step=1, in_b_step=8,
-                scale=2048 * n_b if mode else 1 << 21, shift=13, epsilon=100, out_base=1000,
-                out_x_step=1, out_b_step=8, wait_load=2)
-            for n_b, n_x in ((1, 1), (1, 7), (4, 6), (12, 7), (16, 2), (1, 1))]
-    for ins in made:
-        asm.add(ins)
-    took = np.diff(traced(device, asm.program()).start[2:-1])
-    for ins, cycles in zip(made, took):
-        assert cycles == pytest.approx(steps(ins, TINY), rel=0.15, abs=8), ins
 
 
 @pytest.mark.parametrize("engine", [Engine.LOAD, Engine.STORE])

@@ -13,7 +13,6 @@ from programs import (
     Assembler,
     mac_words,
     params,
-    product_program,
     random_inputs,
     random_program,
     tap_words,
@@ -21,7 +20,6 @@ from programs import (
 from wide import WIDE
 
 from falconet.isa import (
-    Arch,
     Dst,
     End,
     Engine,
@@ -109,27 +107,6 @@ def test_convolution_against_onnxruntime(k: int, s: int, pad: int) -> None:
     np.testing.assert_array_equal(got.reshape(n, oh, ow), want[0])
 
 
-@pytest.mark.parametrize("arch", [TINY, preset("pynq-z2"), WIDE], ids=lambda a: a.name)
-@pytest.mark.parametrize("pixels, blocks, outputs", [(7, 1, 1), (5, 2, 29), (1, 3, 16), (12, 2, 8)])
-def test_product_of_two_tensors(arch: Arch, pixels: int, blocks: int, outputs: int) -> None:
-    """y[n, p] = sum of a[k, p] * b[k, n]; what b has for -128 counts as -127."""
-    asm, n = Assembler(arch), arch.lanes
-    a, b, y = product_program(asm, pixels, blocks, outputs)
-    rng = np.random.default_rng(outputs)
-    x = {a: rng.integers(-128, 128, (n, 1, blocks * pixels)).astype(np.int8),
-         b: rng.integers(-128, 128, (n, 1, blocks * outputs)).astype(np.int8)}
-    x[b][:, :, ::3] = -128
-    got = IssDevice(asm.program()).run(x).outputs[y]
-    # Inputs [lane, 1, block * pixel] -> [block * lane, pixel]
-    left, right = (v.reshape(n, blocks, -1).swapaxes(0, 1).reshape(blocks * n, -1).astype(np.int64)
-                   for v in (x[a], x[b]))
-    want = np.maximum(right, -127).T @ left
-    want = np.clip(np.rint(want / 2**10) + 3, -128, 127)
-    out = got.reshape(n, -1, pixels).swapaxes(0, 1).reshape(-1, pixels)
-    np.testing.assert_array_equal(out[:outputs], want)
-    assert (out[outputs:] == 3).all() and want.std() > 20
-
-
 def test_observer_sees_writes_in_the_machine_s_order() -> None:
     steps: list[Step] = []
     program = random_program(TINY, 4)
@@ -161,9 +138,6 @@ def program_of(*instructions, **segments: int) -> Program:
     (Load(segment=Segment.INPUT, offset=4), "not a multiple of 8"),
     (Load(segment=Segment.INPUT, base=4095, run=2), "word 4096 of SCRATCHPAD"),
     (Load(segment=Segment.INPUT, dst=Dst.MAC_TABLE, base=32), "word 32 of MAC_TABLE"),
-    (Load(segment=Segment.INPUT, pair=1), r"pair=1, but dst=0 is not WEIGHTS \(1\)"),
-    (Load(segment=Segment.INPUT, pair=1, dst=Dst.VECTOR), "pair=1, but dst=2 is not WEIGHTS"),
-    (Load(segment=Segment.INPUT, pair=1, dst=Dst.WEIGHTS, run=9), "run=9 is more than the 8"),
     (LoadImage(segment=Segment.INPUT, n_rows=2, pitch=252), "not a multiple of 8"),
     (LoadImage(segment=Segment.INPUT, step=9), "step=9"),
     (LoadImage(segment=Segment.INPUT, offset=248, row_bytes=9), "outside segment INPUT"),

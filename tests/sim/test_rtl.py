@@ -14,13 +14,7 @@ import numpy as np
 import pytest
 from memories import MEMORIES
 from networks import zoo_of_operators
-from programs import (
-    Assembler,
-    overlapping_program,
-    product_program,
-    random_inputs,
-    random_program,
-)
+from programs import Assembler, overlapping_program, random_inputs, random_program
 
 from falconet.compiler import compile_graph
 from falconet.isa import (
@@ -61,18 +55,6 @@ def test_no_timing_changes_the_result(memory: str) -> None:
     for seed in range(30, 36):
         program, inputs = overlapping_program(TINY, seed)
         assert compare_rtl(program, inputs, device) is None
-
-
-@pytest.mark.parametrize("memory", ["usual", "fast", "slow", "bumpy"])
-def test_a_product_of_two_tensors(device: RtlDevice, memory: str) -> None:
-    """The second of them becomes weights, of runs that fill the lanes and that do not."""
-    if memory != "usual":
-        device = RtlDevice(TINY, ddr=MEMORIES[memory], **OPTIONS)
-    for pixels, blocks, outputs in ((9, 2, 21), (1, 1, 1), (20, 3, 32)):
-        asm = Assembler(TINY)
-        product_program(asm, pixels, blocks, outputs)
-        program = asm.program()
-        assert compare_rtl(program, random_inputs(program, pixels), device) is None
 
 
 @pytest.mark.parametrize("seed", range(2))

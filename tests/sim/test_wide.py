@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from devices import run_all
 from networks import zoo_of_operators
-from programs import Assembler, overlapping_program, product_program, random_inputs
+from programs import overlapping_program, random_inputs
 from wide import WIDE
 
 from falconet.compiler import compile_graph
@@ -28,14 +28,6 @@ def device() -> RtlDevice:
 def test_random_programs_in_lock_step(device: RtlDevice, seed: int) -> None:
     program, inputs = overlapping_program(WIDE, seed)
     assert compare_rtl(program, inputs, device) is None
-
-
-def test_a_product_of_two_tensors(device: RtlDevice) -> None:
-    for pixels, blocks, outputs in ((9, 2, 21), (1, 1, 1), (20, 3, 32)):
-        asm = Assembler(WIDE)
-        product_program(asm, pixels, blocks, outputs)
-        program = asm.program()
-        assert compare_rtl(program, random_inputs(program, pixels), device) is None
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -13,7 +13,6 @@ from falconet.isa import Arch, Dst, Load, LoadImage
 from falconet_hw.bus import LoadSignature
 from falconet_hw.dma.axi import ReadClientSignature
 from falconet_hw.dma.front import DdrEngine, DdrFront, word_beats
-from falconet_hw.dma.load_pair import Pairs
 from falconet_hw.dma.load_port import Gather, LoadPort
 from falconet_hw.dma.load_window import WindowRow, Windows
 from falconet_hw.layout import WriteBus, instruction_layout
@@ -30,16 +29,12 @@ class LoadEngine(DdrEngine):
                            |                   |
                            |                Gather
                            |                   v
-                           +-> rows -----> Windows -+-> write, load
-                                              |     |
-                                              +-> Pairs
+                           +-> rows -----> Windows -> write, load
 
     The request side runs up to 5 instructions ahead. Words come at up to one a cycle: 16 bytes a
     cycle need both ports, and each keeps room for 8 bursts of full length, 128 cycles of DDR
     latency at full rate. A row of a LoadImage costs ``n_x`` cycles, a run of a Load ``run``; a run
-    of ``lanes`` = 16 at an address that is no multiple of 16 one more. A run with ``pair`` costs
-    ``lanes``; its last word comes three cycles after it left the queue, and what is no pair's waits
-    until then.
+    of ``lanes`` = 16 at an address that is no multiple of 16 one more.
 
     The opcode is taken to be Load's or LoadImage's. Words for an unknown ``dst`` are offered on
     ``load`` too. An instruction may be accepted in the cycle in which another retires. ``retire``
@@ -60,7 +55,7 @@ class LoadEngine(DdrEngine):
     write: Out(stream.Signature(WriteBus(arch)))
         Words for the scratchpad, behind a registered queue of 16 words.
     load: Out(LoadSignature(arch))
-        Words for the other memories, from the same queue or from Pairs; always accepted.
+        Words for the other memories, from the same queue; always accepted.
     """
 
     def __init__(self, *, arch: Arch) -> None:
@@ -79,7 +74,6 @@ class LoadEngine(DdrEngine):
         m.submodules.port1 = port1 = LoadPort(arch=arch)
         m.submodules.gather = gather = Gather(arch=arch)
         m.submodules.windows = windows = Windows(arch=arch)
-        m.submodules.pairs = pairs = Pairs(arch=arch)
         self._decode(m, front.transfers.payload.ddr, front.transfers.payload.chip)
 
         # Bursts go to the ports in turn.
@@ -101,29 +95,21 @@ class LoadEngine(DdrEngine):
         connect(m, port1.parcels, gather.p1)
         connect(m, gather.words, windows.words)
         out = windows.out
-        weight = pairs.weight
         on_chip = Signal()
-        by = Signal()  # a word that is no pair's, and none is before it
         ending = Signal()
         stopped = self.lead(m, front, ending)
         m.d.comb += [
             windows.stop.eq(stopped),
-            pairs.valid.eq(out.valid & out.payload.pair),
-            pairs.word.eq(out.payload),
             on_chip.eq(out.payload.dst == Dst.SCRATCHPAD),
-            by.eq(out.valid & ~out.payload.pair & ~pairs.busy),
-            self.write.valid.eq(by & on_chip),
+            self.write.valid.eq(out.valid & on_chip),
             self.write.payload.addr.eq(out.payload.addr),
             self.write.payload.data.eq(out.payload.data),
-            self.load.valid.eq((by & ~on_chip) | pairs.made),
-            self.load.dst.eq(Mux(pairs.made, weight.dst, out.payload.dst)),
-            self.load.addr.eq(Mux(pairs.made, weight.addr, out.payload.addr)),
-            self.load.data.eq(Mux(pairs.made, weight.data, out.payload.data)),
-            out.ready.eq(out.payload.pair | (~pairs.busy & (~on_chip | self.write.ready))),
-            ending.eq(
-                (by & (~on_chip | self.write.ready) & out.payload.last)
-                | (pairs.made & weight.last)
-            ),
+            self.load.valid.eq(out.valid & ~on_chip),
+            self.load.dst.eq(out.payload.dst),
+            self.load.addr.eq(out.payload.addr),
+            self.load.data.eq(out.payload.data),
+            out.ready.eq(~on_chip | self.write.ready),
+            ending.eq(out.valid & out.ready & out.payload.last),
         ]
         return m
 
@@ -157,10 +143,5 @@ class LoadEngine(DdrEngine):
                 request.step1.eq(load.ddr_step1), request.step2.eq(load.ddr_step2),
                 rows.n1.eq(load.n1), rows.n2.eq(load.n2),
                 rows.base.eq(load.base), rows.step1.eq(load.step1), rows.step2.eq(load.step2),
-                row.n.eq(load.run), row.pair.eq(load.pair),
+                row.n.eq(load.run),
             ]
-            with m.If(load.pair):  # words of 0 behind the run's, up to `lanes`
-                m.d.comb += [
-                    row.image.eq(1), row.n.eq(self.arch.lanes),
-                    row.row_bytes.eq(load.run << exact_log2(self.arch.lanes)),
-                ]

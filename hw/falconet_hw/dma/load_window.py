@@ -25,25 +25,25 @@ _DEPTH = 16
 class WindowRow(data.StructLayout):
     """What the rows of one instruction have in common.
 
-    ``image`` = 0: the words themselves (``step`` = lanes, ``pad_left`` = 0). ``pair`` is handed on.
+    ``image`` = 0: the words themselves (``step`` = lanes, ``pad_left`` = 0).
     """
 
     def __init__(self, arch: Arch) -> None:
         super().__init__({
             "dst": field_shape(Load, "dst"), "n": field_shape(Load, "run"),
-            "image": 1, "pair": 1, "step": range(arch.lanes + 1),
+            "image": 1, "step": range(arch.lanes + 1),
             **{name: field_shape(LoadImage, name) for name in ("pad_left", "row_bytes")},
             "pad": 8,
         })
 
 
 class LoadWord(data.StructLayout):
-    """A word on its way out; ``last`` of its instruction. ``pair``: it is to become weights."""
+    """A word on its way out; ``last`` of its instruction."""
 
     def __init__(self, arch: Arch) -> None:
         super().__init__({
             "dst": field_shape(Load, "dst"), "addr": WORD_ADDRESS, "data": 8 * arch.lanes,
-            "last": 1, "pair": 1,
+            "last": 1,
         })
 
 
@@ -165,13 +165,12 @@ class Windows(Component):
             fine.eq(phase),
             inside.eq(Cat((j >= lead) & (j < capped) for j in range(lanes))),
             first.dst.eq(now.dst), first.addr.eq(addr), first.last.eq(last & final),
-            first.pair.eq(now.pair), pad.eq(now.pad),
+            pad.eq(now.pad),
         ]
         window = Array(coarse[i:i + 8 * lanes] for i in range(0, 32, 8))[fine]
         second = Signal(LoadWord(self.arch), reset_less=True)
         m.d.sync += [
             second.dst.eq(first.dst), second.addr.eq(first.addr), second.last.eq(first.last),
-            second.pair.eq(first.pair),
             second.data.eq(Cat(
                 Mux(inside[j], window[8 * j:8 * j + 8], pad) for j in range(lanes)
             )),

@@ -63,8 +63,8 @@ class OutputLane(wiring.Component):
 
         params = self.i_params
         v = reg(signed(acc_bits), self.i_acc + params.bias, "v")
-        mult = reg(signed(mult_bits + 1), params.mult, "mult")
-        mult_neg = reg(signed(mult_bits + 1), params.mult_neg, "mult_neg")
+        mult = reg(mult_bits, params.mult, "mult")
+        mult_neg = reg(mult_bits, params.mult_neg, "mult_neg")
         a = reg(signed(acc_bits), v, "a")
         b = reg(signed(mult_bits + 1), Mux(v[-1], mult_neg, mult), "b")
         product_bits = acc_bits + mult_bits
@@ -128,9 +128,8 @@ class OutputStage(wiring.Component):
 
     Per lane: ``v = acc + bias``; ``m = mult_neg if v < 0 else mult``;
     ``q = clamp(round_half_even(v * m / 2**shift) + zp, lo, hi)``; the byte is ``table[q + 128]``
-    if ``i_table`` else ``q``. Valid for ``v`` within ``acc_bits``, ``shift`` in [0, 47],
-    multipliers above ``-2**mult_bits`` and ``lo <= hi``. There is no stall; all inputs belong to
-    ``i_valid`` and may change every cycle.
+    if ``i_table`` else ``q``. Valid for ``v`` within ``acc_bits``, ``shift`` in [0, 47] and
+    ``lo <= hi``. There is no stall; all inputs belong to ``i_valid`` and may change every cycle.
 
     Members
     -------

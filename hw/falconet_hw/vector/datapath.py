@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,14 +14,35 @@ from falconet.isa import Arch, Dst
 from falconet_hw.bus import LoadSignature
 from falconet_hw.engine.output import OutputStage
 from falconet_hw.engine.shell import Result
-from falconet_hw.layout import ParamLayout
-from falconet_hw.row.row_loops import Pass, RowSettings
-from falconet_hw.row.unit import RowUnit
+from falconet_hw.layout import WORD_ADDRESS, ParamLayout
 from falconet_hw.stream.delay import copies, delay
 from falconet_hw.vector.lane import LaneControl, VectorLane
-from falconet_hw.vector.token import Token
 
-__all__ = ["RowWay", "VectorDatapath", "VectorWeights"]
+__all__ = ["Token", "VectorDatapath", "VectorWeights"]
+
+
+class Token(data.StructLayout):
+    """What the datapath does in one cycle: one word read from vector weight memory, and
+
+    * ``param``: those are parameters, number ``index`` of their block; or
+    * ``read``: the word at ``addr`` of the scratchpad is multiplied by them; or
+    * neither: ``pad`` is.
+
+    ``first`` starts a column. ``push`` ends the column with a result: a word for ``out_addr`` if
+    ``write``; ``last`` is the instruction's last token and pushes in any case. ``product``: the
+    word is multiplied by that of the column's first token too.
+    """
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__({
+            "addr": WORD_ADDRESS, "read": 1, "param": 1,
+            "first": 1, "push": 1, "write": 1, "last": 1,
+            "index": range(arch.vector_param_words),
+            "weight": range(arch.vector_words),
+            "out_addr": WORD_ADDRESS,
+            "fresh": arch.taps, "max": 1, "digits": 1, "product": 1,
+            "pad": signed(8), "zp": signed(8), "lo": signed(8), "hi": signed(8), "table": 1,
+        })
 
 
 class VectorWeights(wiring.Component):
@@ -35,7 +56,6 @@ class VectorWeights(wiring.Component):
     load : In(LoadSignature)
         Taken if ``dst`` is VECTOR.
     addr : In
-        For each of the ``taps`` columns its own.
     data : Out(8 * taps * lanes)
         The word, ``LATENCY`` cycles after ``addr``; one a cycle.
     """
@@ -46,7 +66,7 @@ class VectorWeights(wiring.Component):
         self.arch = arch
         super().__init__({
             "load": In(LoadSignature(arch)),
-            "addr": In(data.ArrayLayout(range(arch.vector_words), arch.taps)),
+            "addr": In(range(arch.vector_words)),
             "data": Out(8 * arch.taps * arch.lanes),
         })
 
@@ -54,7 +74,7 @@ class VectorWeights(wiring.Component):
         m = Module()
         arch, width = self.arch, 8 * self.arch.lanes
         n_column = ceil_log2(arch.taps)
-        w_addr = delay(m, self.load.addr[n_column:][: len(self.addr[0])], 1, name="w_addr")
+        w_addr = delay(m, self.load.addr[n_column:][: len(self.addr)], 1, name="w_addr")
         w_data = delay(m, self.load.data, 1, name="w_data")
         hit = self.load.valid & (self.load.dst == Dst.VECTOR)
         for j in range(arch.taps):
@@ -65,19 +85,12 @@ class VectorWeights(wiring.Component):
             enable = delay(m, hit & (self.load.addr[:n_column] == j), 1, name=f"w_en{j}")
             m.d.comb += [
                 wp.addr.eq(w_addr), wp.data.eq(w_data), wp.en.eq(enable),
-                rp.addr.eq(self.addr[j]), rp.en.eq(1),
+                rp.addr.eq(self.addr), rp.en.eq(1),
                 self.data[width * j : width * (j + 1)].eq(
                     delay(m, rp.data, 1, name=f"column{j}_out")
                 ),
             ]
         return m
-
-
-class RowWay(data.StructLayout):
-    """A row token and which quarter of its word is taken; ``on`` if one is."""
-
-    def __init__(self) -> None:
-        super().__init__({"on": 1, "quarter": 2, "first": 1, "tail": 1, "index": Pass})
 
 
 class VectorDatapath(wiring.Component):
@@ -95,11 +108,6 @@ class VectorDatapath(wiring.Component):
     i_valid, i_token : In
     read_data : In(8 * lanes)
         Word for the token ``read_latency`` cycles ago.
-    i_row : In(RowWay())
-    settings, row : In
-        Of the ROW under way; ``row`` if there is one.
-    top, full, used : Out(1)
-        See RowUnit.
     load : In(LoadSignature)
         Vector weights (VECTOR) and the output stage's table (VEC_TABLE).
     o_valid, o_result : Out
@@ -112,16 +120,10 @@ class VectorDatapath(wiring.Component):
         self.arch = arch
         self.read_latency = read_latency
         self.stage = OutputStage(arch=arch)
-        self.unit = RowUnit(arch=arch, read_latency=read_latency)
-        if read_latency + RowUnit.ACC_CYCLE != self._acc_cycle + RowUnit.AFTER:
-            raise AssertionError("the row unit's accumulators are out of step with the lanes'")
         super().__init__({
             "i_valid": In(1),
             "i_token": In(Token(arch)),
             "read_data": In(8 * arch.lanes),
-            "i_row": In(RowWay()),
-            "row": In(1), "settings": In(RowSettings()),
-            "top": Out(1), "full": Out(1), "used": Out(1),
             "load": In(LoadSignature(arch)),
             "o_valid": Out(1),
             "o_result": Out(Result(arch, silent=True)),
@@ -145,20 +147,9 @@ class VectorDatapath(wiring.Component):
 
         for name in ("valid", "dst", "addr", "data"):
             m.d.comb += getattr(weights.load, name).eq(getattr(self.load, name))
-        m.submodules.unit = unit = self.unit
-        m.d.comb += [
-            unit.active.eq(self.row), unit.settings.eq(self.settings),
-            unit.i_valid.eq(self.i_row.on), unit.read_data.eq(self.read_data),
-            *(getattr(unit, name).eq(self.i_row[name])
-              for name in ("quarter", "first", "tail", "index")),
-            self.top.eq(unit.top), self.full.eq(unit.full), self.used.eq(unit.used),
-            unit.looked.eq(weights.data),
-        ]
-        weight_addr = delay(m, token.weight, L - weights.LATENCY, name="weight_addr")
-        for j in range(arch.taps):
-            column = Signal.like(token.weight, name=f"column{j}_addr", reset_less=True)
-            m.d.sync += column.eq(Mux(unit.look, unit.look_addr[j], weight_addr))
-            m.d.comb += weights.addr[j].eq(column)
+        m.d.comb += weights.addr.eq(
+            delay(m, token.weight, L + 1 - weights.LATENCY, name="weight_addr")
+        )
 
         # The operand. Where there is none (bubbles, parameters) 0 adds nothing to any sum.
         worked = self.i_valid & ~token.param
@@ -199,27 +190,20 @@ class VectorDatapath(wiring.Component):
                 getattr(lane.control, name).eq(values[i // self._GROUP])
                 for name, values in shared.items()
             ]
-            m.d.comb += stage.i_acc[i].eq(lane.acc | unit.acc[i])
+            m.d.comb += stage.i_acc[i].eq(lane.acc)
 
         # Parameters overtake no result: their registers change as the first result that needs
         # them enters the output stage.
         width = ParamLayout(arch).size
         per_word = len(weights.data) // width
-        shared = delay(m, self.i_valid & token.param & token.shared, L + 1, name="shared")
-        words = []
-        for k in range(per_word):
-            param = Signal(ParamLayout(arch), name=f"param{k}", reset_less=True)
-            m.d.sync += param.eq(weights.data[width * k : width * (k + 1)])
-            with m.If(shared):
-                m.d.sync += [
-                    param.bias.eq(0), param.mult.eq(unit.linear.a),
-                    param.shift.eq(unit.linear.shift),
-                ]
-            words.append(delay(m, param.as_value(), VectorLane.LATENCY - 2, name=f"param{k}"))
+        words = [
+            delay(m, weights.data[width * k : width * (k + 1)], VectorLane.LATENCY - 1,
+                  name=f"param{k}")
+            for k in range(per_word)
+        ]
         for p in range(arch.vector_param_words):
-            load = delay(m, 
-                         self.i_valid & token.param & ((token.index == p) | token.shared),
-                         acc_cycle - 1, name=f"load_param{p}")
+            load = delay(m, self.i_valid & token.param & (token.index == p), acc_cycle - 1,
+                         name=f"load_param{p}")
             for k, word in enumerate(words):
                 held = Signal(ParamLayout(arch), name=f"lane{per_word * p + k}_params",
                               reset_less=True)

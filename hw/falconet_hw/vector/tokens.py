@@ -12,7 +12,7 @@ from falconet.isa import INSTRUCTION_BITS, Arch, Elementwise, Window
 from falconet_hw.engine.loops import COORD, LoopNest, ViewAddress, accumulate, ring_accumulate
 from falconet_hw.layout import WORD_ADDRESS, instruction_layout
 from falconet_hw.stream.delay import delay
-from falconet_hw.vector.token import Token
+from falconet_hw.vector.datapath import Token
 
 __all__ = ["VectorLoops"]
 

@@ -28,7 +28,6 @@ from onnxruntime.quantization import (
 )
 
 from falconet_models.onnx_session import snr_db
-from falconet_models.ptq.calibration import Inputs
 from falconet_models.ptq.prepare import session
 from falconet_models.ptq.quantize import load_network, quantize
 
@@ -59,31 +58,33 @@ class Comparison:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, samples: Sequence[Inputs]) -> None:
-        self._left = iter(samples)
+    def __init__(self, entry: str, samples: Sequence[Array]) -> None:
+        self._left = iter([{entry: x} for x in samples])
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._left, None)
 
 
-def _theirs(model: onnx.ModelProto, samples: Sequence[Inputs], setting: str) -> onnx.ModelProto:
+def _theirs(model: onnx.ModelProto, samples: Sequence[Array], setting: str) -> onnx.ModelProto:
+    (entry,) = (i.name for i in model.graph.input)
     with (tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(),
           redirect_stdout(StringIO())):  # it prints
         warnings.simplefilter("ignore")
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         onnx.save(model, str(source))
         quantize_static(
-            source, target, _Reader(samples), quant_format=QuantFormat.QDQ,
+            source, target, _Reader(entry, samples), quant_format=QuantFormat.QDQ,
             per_channel=True, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
             calibrate_method=SETTINGS[setting])
         return onnx.load(str(target))
 
 
-def _snr(exact: list[list[Array]], model: onnx.ModelProto, inputs: Sequence[Inputs],
+def _snr(exact: list[list[Array]], model: onnx.ModelProto, inputs: Sequence[Array],
          outputs: list[str]) -> float:
     """``exact``: the float network's outputs, by input."""
     run = session(model, optimise=False)
-    found = [run.run(outputs, x) for x in inputs]
+    (entry,) = (i.name for i in run.get_inputs())
+    found = [run.run(outputs, {entry: x}) for x in inputs]
     each = [snr_db(np.stack([e[j] for e in exact]), np.stack([f[j] for f in found]))
             for j in range(len(outputs))]
     return float(np.mean(each))
@@ -91,8 +92,8 @@ def _snr(exact: list[list[Array]], model: onnx.ModelProto, inputs: Sequence[Inpu
 
 def against_onnxruntime(
     source: str | Path | onnx.ModelProto,
-    calibration: Iterable[Array | Inputs] | Mapping[str, Array], *,
-    inputs: Sequence[Array | Inputs] | None = None, settings: Iterable[str] = tuple(SETTINGS),
+    calibration: Iterable[Array] | Mapping[str, Array], *,
+    inputs: Sequence[Array] | None = None, settings: Iterable[str] = tuple(SETTINGS),
     heads: Mapping[str, Any] | str | Path | None = None, ours: onnx.ModelProto | None = None,
 ) -> Comparison:
     """Quantise ``source`` in both ways and measure.
@@ -100,9 +101,8 @@ def against_onnxruntime(
     Parameters
     ----------
     calibration:
-        Float tensors [1, C, H, W], or those of every input by name. onnxruntime holds all
-        activations of all of them at once for percentiles: some 20 of a large network are
-        gigabytes.
+        Float tensors [1, C, H, W]. onnxruntime holds all activations of all of them at once for
+        percentiles: some 20 of a large network are gigabytes.
     inputs:
         What is measured on, [1, C, H, W]; the calibration if absent.
     settings:
@@ -112,17 +112,14 @@ def against_onnxruntime(
     ours:
         What :func:`quantize.quantize` made already of the same source and calibration.
     """
-    model = load_network(source, heads)
-    first, names = model.graph.input[0].name, [o.name for o in model.graph.output]
-
-    def named(x: Array | Inputs) -> Inputs:
-        return x if isinstance(x, dict) else {first: np.asarray(x, np.float32)}
-
-    samples = [named(x) for x in (
+    samples = [np.asarray(x, np.float32) for x in (
         calibration.values() if isinstance(calibration, Mapping) else calibration)]
-    tried = samples if inputs is None else [named(x) for x in inputs]
+    inputs = samples if inputs is None else inputs
+    model = load_network(source, heads)
+    names = [o.name for o in model.graph.output]
+    (entry,) = (i.name for i in model.graph.input)
     run = session(model)
-    exact = [run.run(names, x) for x in tried]
+    exact = [run.run(names, {entry: x}) for x in inputs]
     if ours is None:
         ours = quantize(source, samples, heads=heads)
     theirs: dict[str, float] = {}
@@ -133,5 +130,5 @@ def against_onnxruntime(
             made = _theirs(model, samples, setting)
         finally:
             logging.disable(before)
-        theirs[setting] = _snr(exact, made, tried, names)
-    return Comparison(_snr(exact, ours, tried, names), theirs)
+        theirs[setting] = _snr(exact, made, inputs, names)
+    return Comparison(_snr(exact, ours, inputs, names), theirs)

@@ -18,7 +18,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from falconet_models.ptq.calibration import Inputs
 from falconet_models.ptq.prepare import session
 from falconet_models.ptq.qdq import insert, scale_and_zero_point
 from falconet_models.ptq.stored_tensors import Plan
@@ -80,7 +79,7 @@ def correct_biases(
     plan: Plan,
     ranges: Mapping[str, tuple[float, float]],
     means: Mapping[str, NDArray[np.float64]],
-    samples: Sequence[Inputs],
+    samples: Sequence[NDArray[np.float32]],
     progress: Callable[[str, float], None],
 ) -> dict[str, NDArray[np.float64]]:
     """Real biases, by the output of each Conv and Gemm.
@@ -97,7 +96,8 @@ def correct_biases(
     ends = {f"{t}.float" if t in {o.name for o in model.graph.output} else t: t for t in nodes}
     segments = _segments(quantised, set(ends))
     biases: dict[str, NDArray[np.float64]] = {}
-    live: list[dict[str, Array]] = [dict(x) for x in samples]
+    (entry,) = (i.name for i in model.graph.input)
+    live: list[dict[str, Array]] = [{entry: x} for x in samples]
     for i, (part, inputs, outputs) in enumerate(segments):
         progress("bias correction", i / len(segments))
         run: ort.InferenceSession = session(part, optimise=False)

@@ -15,8 +15,7 @@ from falconet.isa import FalconetError
 from falconet_models.ptq.prepare import session
 
 __all__ = [
-    "METHODS", "Histogram", "Inputs", "Outlier", "choose_range", "collect", "outliers",
-    "with_outputs",
+    "METHODS", "Histogram", "Outlier", "choose_range", "collect", "outliers", "with_outputs",
 ]
 
 METHODS = ("mse", "percentile", "entropy", "minmax")
@@ -28,8 +27,6 @@ _NARROWER = 4.0
 _FEWEST, _MOST = 4, 0.25
 
 Floats = NDArray[np.float64]
-Inputs = dict[str, NDArray[np.float32]]
-"""What a network is given once: by name, each with its batch of 1."""
 
 
 @dataclass
@@ -74,7 +71,7 @@ class Outlier:
 
 def outliers(
     model: onnx.ModelProto, groups: Mapping[str, Sequence[str]],
-    samples: Sequence[Inputs], progress: Callable[[str, float], None],
+    samples: Sequence[NDArray[np.float32]], progress: Callable[[str, float], None],
 ) -> dict[int, Outlier]:
     """The photographs, by number, that alone choose a range, and leave few levels to all others.
 
@@ -89,11 +86,11 @@ def outliers(
     groups:
         The tensors that share a range, by the first of them.
     """
-    entries = {i.name for i in model.graph.input}
-    inner = {first: members for first, members in groups.items() if entries.isdisjoint(members)}
+    (entry,) = (i.name for i in model.graph.input)
+    inner = {first: members for first, members in groups.items() if entry not in members}
     if len(samples) < _FEWEST or not inner:
         return {}
-    seen = _Seen(model, inner, samples, progress)
+    seen = _Seen(model, inner, entry, samples, progress)
     most = np.maximum(-seen.low, seen.high)  # [photographs, groups]
     suspect = most > _SUSPECT * np.median(most, axis=0)
     count = suspect.sum(axis=0)
@@ -115,17 +112,17 @@ class _Seen:
     """``low`` and ``high`` [photographs, groups] of the float model."""
 
     def __init__(
-        self, model: onnx.ModelProto, groups: Mapping[str, Sequence[str]],
-        samples: Sequence[Inputs], progress: Callable[[str, float], None],
+        self, model: onnx.ModelProto, groups: Mapping[str, Sequence[str]], entry: str,
+        samples: Sequence[NDArray[np.float32]], progress: Callable[[str, float], None],
     ) -> None:
-        self.model, self.groups, self.samples = model, groups, samples
+        self.model, self.groups, self.entry, self.samples = model, groups, entry, samples
         self.low = np.zeros((len(samples), len(groups)))
         self.high = np.zeros_like(self.low)
         tensors = [t for members in groups.values() for t in members]
         run = session(with_outputs(model, tensors))
         for i, x in enumerate(samples):
             progress("calibrate", i / (3 * len(samples)))
-            values = dict(zip(tensors, run.run(None, x)))
+            values = dict(zip(tensors, run.run(None, {entry: x})))
             for j, members in enumerate(groups.values()):
                 for t in members:
                     _require_finite(t, values[t], i)
@@ -139,7 +136,7 @@ class _Seen:
         high = float(self.high[chosen, number].max())
         run, counts = session(with_outputs(self.model, members)), np.zeros(_BINS)
         for i in chosen:
-            for v in run.run(None, self.samples[i]):
+            for v in run.run(None, {self.entry: self.samples[i]}):
                 counts += _count(v, low, high)
         return Histogram(low, high, counts)
 
@@ -154,18 +151,18 @@ def collect(
     model: onnx.ModelProto,
     tensors: Sequence[str],
     channels: Sequence[str],
-    samples: Sequence[Inputs],
+    samples: Sequence[NDArray[np.float32]],
     progress: Callable[[str, float], None],
 ) -> tuple[dict[str, Histogram], dict[str, Floats]]:
     """Run the float model twice over ``samples``: first for the bounds, then for the counts.
 
     Returns
     -------
-    Histograms of ``tensors`` (inputs may be among them), and the mean of each channel (axis 1)
+    Histograms of ``tensors`` (the input may be among them), and the mean of each channel (axis 1)
     of the tensors ``channels`` on each sample: [samples, C].
     """
-    entries = {i.name for i in model.graph.input}
-    inner = [t for t in dict.fromkeys([*tensors, *channels]) if t not in entries]
+    (entry,) = (i.name for i in model.graph.input)
+    inner = [t for t in dict.fromkeys([*tensors, *channels]) if t != entry]
     run = session(with_outputs(model, inner))
     low = dict.fromkeys(tensors, np.inf)
     high = dict.fromkeys(tensors, -np.inf)
@@ -174,8 +171,8 @@ def collect(
     for turn in range(2):
         for i, x in enumerate(samples):
             progress("calibrate", ((turn + 1) * len(samples) + i) / (3 * len(samples)))
-            values: dict[str, NDArray[Any]] = dict(zip(inner, run.run(None, x)))
-            values.update(x)
+            values: dict[str, NDArray[Any]] = dict(zip(inner, run.run(None, {entry: x})))
+            values[entry] = x
             for t in tensors:
                 v = values[t]
                 if turn == 0:

@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from falconet_models.ptq.calibration import Inputs, with_outputs
+from falconet_models.ptq.calibration import with_outputs
 from falconet_models.ptq.prepare import session
 from falconet_models.ptq.stored_tensors import CLAMPS
 
@@ -138,25 +138,26 @@ def _streams(net: _Network) -> list[set[str]]:
 
 
 def _extremes(
-    model: onnx.ModelProto, tensors: list[str], samples: Sequence[Inputs]
+    model: onnx.ModelProto, tensors: list[str], samples: Sequence[Array]
 ) -> dict[str, Array]:
     """Largest magnitude of each channel."""
     run = session(with_outputs(model, tensors))
     top: dict[str, Array] = {}
+    (entry,) = (i.name for i in model.graph.input)
     for x in samples:
-        for name, value in zip(tensors, run.run(None, x)):
+        for name, value in zip(tensors, run.run(None, {entry: x})):
             v = np.abs(value).max(axis=(0, 2, 3))
             top[name] = np.maximum(top[name], v) if name in top else v
     return top
 
 
-def equalise(model: onnx.ModelProto, samples: Sequence[Inputs]) -> onnx.ModelProto:
+def equalise(model: onnx.ModelProto, samples: Sequence[Array]) -> onnx.ModelProto:
     """A copy of a float model that computes the same, with its channels balanced.
 
     Parameters
     ----------
     samples:
-        Calibration inputs.
+        Calibration inputs [1, C, H, W].
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from falconet_models.onnx_session import snr_db
-from falconet_models.ptq.calibration import Inputs, Outlier, with_outputs
+from falconet_models.ptq.calibration import Outlier, with_outputs
 from falconet_models.ptq.prepare import session
 from falconet_models.ptq.qdq import scale_and_zero_point
 from falconet_models.ptq.stored_tensors import Plan
@@ -82,17 +83,17 @@ class Report:
 
 def measure(
     model: onnx.ModelProto, quantised: onnx.ModelProto, plan: Plan,
-    ranges: Mapping[str, tuple[float, float]], samples: Sequence[Inputs],
+    ranges: Mapping[str, tuple[float, float]], samples: Sequence[NDArray[np.float32]],
 ) -> list[Fidelity]:
     """Run both networks on ``samples``; ``quantised`` is ``qdq.insert``'s of ``model``."""
-    entries = {i.name for i in model.graph.input}
-    tensors = [t for t in plan.group if t not in entries]
+    (entry,) = (i.name for i in model.graph.input)
+    tensors = [t for t in plan.group if t != entry]
     exact = session(with_outputs(model, tensors))
     stored = session(with_outputs(quantised, [f"{t}.stored" for t in tensors]), optimise=False)
     snr = np.zeros((len(samples), len(tensors)))
     levels = np.zeros_like(snr)
     for i, x in enumerate(samples):
-        pairs = zip(exact.run(None, x), stored.run(None, x))
+        pairs = zip(exact.run(None, {entry: x}), stored.run(None, {entry: x}))
         for j, (real, q) in enumerate(pairs):
             scale, zero_point = scale_and_zero_point(*ranges[plan.group[tensors[j]]])
             value = (q.astype(np.float64) - zero_point) * scale

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from falconet_models.metadata import get_meta
 from falconet_models.ptq.bias_correction import correct_biases
-from falconet_models.ptq.calibration import Histogram, Inputs, choose_range, collect
+from falconet_models.ptq.calibration import Histogram, choose_range, collect
 from falconet_models.ptq.equalise import equalise
 from falconet_models.ptq.head_cut import score_tensors
 from falconet_models.ptq.means import widen_means
@@ -29,7 +29,7 @@ _BETTER = 0.5  # dB, less may be chance
 
 Progress = Callable[[str, float], None]
 Ranges = dict[str, tuple[float, float]]
-Samples = Sequence[Inputs]
+Samples = Sequence[NDArray[np.float32]]
 
 LOGITS = -8.0, 8.0
 """Range of a head's scores before the sigmoid, whatever was measured: beyond it a score is within
@@ -74,7 +74,6 @@ class Fit:
         }
         _widen_scores(self.model, self.plan, ranges)
         widen_means(self.model, self.plan, ranges)
-        ranges = self.plan.settled(ranges)
         biases = None if not way.bias_correction else correct_biases(
             self.model, self.plan, ranges, self._means, self._samples, self._progress)
         return insert(self.model, self.plan, ranges, biases), ranges
@@ -122,8 +121,9 @@ def choose(model: onnx.ModelProto, samples: Samples, way: Way, progress: Progres
 def _outputs(model: onnx.ModelProto, samples: Samples, optimise: bool
              ) -> list[list[NDArray[np.float32]]]:
     run = session(model, optimise=optimise)
+    (entry,) = (i.name for i in model.graph.input)
     names = [o.name for o in model.graph.output]
-    return [run.run(names, x) for x in samples]
+    return [run.run(names, {entry: x}) for x in samples]
 
 
 def _quality(exact: list[list[NDArray[np.float32]]], found: list[list[NDArray[np.float32]]]

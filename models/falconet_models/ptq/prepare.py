@@ -85,7 +85,7 @@ def _check_nodes(model: onnx.ModelProto, name: str) -> None:
 
 
 def _check(model: onnx.ModelProto, name: str) -> None:
-    """Float images or tokens in, of fixed extents, nothing quantised."""
+    """One float image in, fixed extents (a symbolic batch becomes 1), nothing quantised."""
     check_nodes(model, name)
     _check_nodes(model, name)
     findings = Findings()
@@ -103,17 +103,11 @@ def _check(model: onnx.ModelProto, name: str) -> None:
             )
     constants = {i.name for i in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
-    if not inputs:
-        raise FalconetError(f"{name}: it has no input; give a model with one, an image")
-    for value in inputs:
-        _check_input(model, value, name)
-
-
-def _check_input(model: onnx.ModelProto, entry: onnx.ValueInfoProto, name: str) -> None:
-    """A symbolic batch becomes 1."""
-    value = entry.type.tensor_type
+    if len(inputs) != 1:
+        raise FalconetError(f"{name}: {len(inputs)} inputs; give a model with one, an image")
+    value = inputs[0].type.tensor_type
     if value.elem_type != TensorProto.FLOAT:
-        raise FalconetError(f"{name}: input '{entry.name}' is not float32; export it as float")
+        raise FalconetError(f"{name}: input '{inputs[0].name}' is not float32; export it as float")
     dims = value.shape.dim
     if dims and not dims[0].dim_value:
         dims[0].dim_value = 1
@@ -122,13 +116,13 @@ def _check_input(model: onnx.ModelProto, entry: onnx.ValueInfoProto, name: str) 
             if shape and not shape[0].dim_value:
                 shape[0].dim_value = 1
     shape = [d.dim_value or d.dim_param or "?" for d in dims]
-    if len(dims) not in (3, 4) or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
+    if len(dims) != 4 or not all(isinstance(d, int) for d in shape) or shape[0] != 1:
         raise FalconetError(
-            f"{name}: input '{entry.name}' has the shape {shape}; "
-            "export it with the fixed shape 1 x C x H x W, or 1 x T x C, or give it one with "
+            f"{name}: input '{inputs[0].name}' has the shape {shape}; "
+            "export it with the fixed shape 1 x C x H x W, or give it one with "
             "onnxruntime.tools.make_dynamic_shape_fixed"
         )
-    check_shape(f"{name}: input '{entry.name}'", shape)
+    check_shape(f"{name}: input '{inputs[0].name}'", shape)
 
 
 def load_float(
@@ -147,7 +141,7 @@ def load_float(
     Raises
     ------
     FalconetError
-        If it is quantised already, or an input is not of a fixed size.
+        If it is quantised already, or has other than one fixed-size input.
     """
     name = name or f"model '{model.graph.name}'"
     model, _ = read_model(model)

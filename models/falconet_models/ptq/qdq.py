@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from falconet.isa import FalconetError
-from falconet.isa.graph.tensor import HI, LO
-from falconet_models.ptq.attention import StoredConstant
 from falconet_models.ptq.stored_tensors import Plan
 from falconet_models.ptq.stored_weights import Weights, quantise_weights
 
@@ -52,18 +50,9 @@ class _Writer:
         ], [output], f"{name}.dequantize", axis=axis))
         return output
 
-    def pair(self, name: str, parameters: list[str], source: str, output: str, narrow: bool
-             ) -> None:
-        """``narrow``: -128 is left out, by a Clip."""
-        stored = f"{name}.stored"
-        made = f"{name}.wide" if narrow else stored
+    def pair(self, name: str, parameters: list[str], source: str, output: str) -> None:
         self.nodes.append(helper.make_node(
-            "QuantizeLinear", [source, *parameters], [made], f"{name}.quantize"))
-        if narrow:
-            limits = [self.constant(f"{name}.{end}", np.array(v, np.int8))
-                      for end, v in (("least", LO + 1), ("most", HI))]
-            self.nodes.append(helper.make_node(
-                "Clip", [made, *limits], [stored], f"{name}.clip"))
+            "QuantizeLinear", [source, *parameters], [f"{name}.stored"], f"{name}.quantize"))
         self.nodes.append(helper.make_node(
             "DequantizeLinear", [f"{name}.stored", *parameters], [output], f"{name}.dequantize"))
 
@@ -97,13 +86,9 @@ def insert(
 
     def quantised(tensor: str, source: str) -> None:
         real[tensor] = tensor if tensor in results else f"{tensor}.real"
-        first = plan.group[tensor]
-        writer.pair(tensor, parameters[first][2], source, real[tensor], first in plan.narrow)
+        writer.pair(tensor, parameters[plan.group[tensor]][2], source, real[tensor])
 
     weighted = {n.output[0] for n in plan.weighted}
-    tensors: dict[str, list[StoredConstant]] = {}
-    for c in plan.constants:
-        tensors.setdefault(c.output, []).append(c)
     for entry in model.graph.input:
         quantised(entry.name, entry.name)
     for node in model.graph.node:
@@ -115,9 +100,6 @@ def insert(
             w = quantise_weights(node, arrays, scale, zero_point,
                                  (biases or {}).get(node.output[0]))
             _constants(writer, new, node, w, scale)
-        for c in tensors.get(node.output[0], []):
-            like = parameters[plan.group[c.like]][:2] if c.like else None
-            new.input[c.index] = _tensor(writer, node, c.index, arrays[node.input[c.index]], like)
         for i, name in enumerate(node.output):
             if name in plan.group and name in results:
                 new.output[i] = f"{name}.float"
@@ -126,21 +108,6 @@ def insert(
             if name in plan.group:
                 quantised(name, source)
     return _finished(model, writer)
-
-
-def _tensor(writer: _Writer, node: onnx.NodeProto, index: int, value: Array,
-            like: tuple[np.float32, int] | None) -> str:
-    """A constant as a stored tensor, with zero point 0 where it has a scale of its own."""
-    name = f"{node.name or node.output[0]}.constant{index}"
-    most = np.abs(value).max(initial=0)
-    scale, zero = like or (np.float32(max(float(most) / 127, np.finfo(np.float32).tiny)), 0)
-    stored = np.clip(np.rint(value.astype(np.float64) / float(scale)) + zero, LO, HI)
-    constants = [writer.constant(f"{name}.stored", stored.astype(np.int8)),
-                 writer.constant(f"{name}.scale", np.array(scale, np.float32)),
-                 writer.constant(f"{name}.zero_point", np.array(zero, np.int8))]
-    writer.nodes.append(helper.make_node(
-        "DequantizeLinear", constants, [f"{name}.real"], f"{name}.dequantize"))
-    return f"{name}.real"
 
 
 def _finished(model: onnx.ModelProto, writer: _Writer) -> onnx.ModelProto:

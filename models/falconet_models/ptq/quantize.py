@@ -22,7 +22,7 @@ from falconet.isa import FalconetError, near
 from falconet.runtime.photographs import files_in, read_photograph
 from falconet_models.float_pictures import to_tensor
 from falconet_models.metadata import get_meta, set_meta
-from falconet_models.ptq.calibration import METHODS, Inputs, outliers
+from falconet_models.ptq.calibration import METHODS, outliers
 from falconet_models.ptq.fidelity import Report, measure
 from falconet_models.ptq.fit import BEST, Fit, Progress, Way, choose
 from falconet_models.ptq.loading import explained, load_network, loaded
@@ -41,11 +41,9 @@ def preprocess_of(
     One number of ``mean`` or ``std`` stands for all channels.
     """
     name = f"model '{model.graph.name}'"
-    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
-    if len(dims) != 4:
-        raise FalconetError(f"{name}: the input has the shape {dims} and is no picture; calibrate "
-                            "with float tensors")
-    _, channels, height, width = dims
+    *_, channels, height, width = (
+        d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim
+    )
     if channels not in (1, 3):
         raise FalconetError(
             f"{name}: the input has {channels} channels and a photograph has 1 or 3; "
@@ -93,47 +91,32 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
     return {path.name: read_photograph(path) for path in files_in(folder)}
 
 
-Sample = NDArray[Any] | Mapping[str, NDArray[Any]]
-Calibration = Iterable[Sample] | Mapping[str, Sample]
-
-
 def _samples(
-    model: onnx.ModelProto, calibration: Calibration, given: Mapping[str, Any] | None,
-) -> tuple[list[Inputs], list[str], dict[str, Any] | None]:
-    """What the network is given, names of that, and the pre-processing if one was applied or asked
-    for."""
+    model: onnx.ModelProto, calibration: Iterable[NDArray[Any]] | Mapping[str, NDArray[Any]],
+    given: Mapping[str, Any] | None,
+) -> tuple[list[NDArray[np.float32]], list[str], dict[str, Any] | None]:
+    """Input tensors, their names, and the pre-processing if one was applied or asked for."""
     names = list(calibration) if isinstance(calibration, Mapping) else []
-    items = calibration.values() if isinstance(calibration, Mapping) else calibration
-    shapes = {i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim)
-              for i in model.graph.input}
+    images = calibration.values() if isinstance(calibration, Mapping) else calibration
+    shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
     used = preprocess_of(model, given) if given is not None else None
     samples = []
-    for i, item in enumerate(items):
-        if not isinstance(item, Mapping):
-            item = np.asarray(item)
-            if item.dtype == np.uint8:
-                used = used or preprocess_of(model)
-                item = to_tensor(item, used)
-            item = {next(iter(shapes)): item}
-        if set(item) != set(shapes):
+    for i, item in enumerate(images):
+        item = np.asarray(item)
+        if item.dtype == np.uint8:
+            used = used or preprocess_of(model)
+            item = to_tensor(item, used)
+        item = item.astype(np.float32)
+        item = item[None] if item.ndim == 3 else item
+        if item.shape != shape:
             raise FalconetError(
-                f"calibration image {i}: it is given for {', '.join(map(str, item))}, and the "
-                f"inputs are {', '.join(shapes)}; give a tensor for each by its name")
-        samples.append({name: _tensor(item[name], shape, i) for name, shape in shapes.items()})
+                f"calibration image {i}: its shape {list(item.shape)} is not the input's "
+                f"{list(shape)}; give photographs (uint8) or tensors of that shape"
+            )
+        samples.append(np.ascontiguousarray(item))
     if not samples:
         raise FalconetError("calibration: there are no images; give at least one, better 20")
     return samples, names or [f"calibration image {i}" for i in range(len(samples))], used
-
-
-def _tensor(value: NDArray[Any], shape: tuple[int, ...], number: int) -> NDArray[np.float32]:
-    found = np.asarray(value, np.float32)
-    found = found[None] if found.ndim == len(shape) - 1 else found
-    if found.shape != shape:
-        raise FalconetError(
-            f"calibration image {number}: its shape {list(found.shape)} is not the input's "
-            f"{list(shape)}; give photographs (uint8) or tensors of that shape"
-        )
-    return np.ascontiguousarray(found)
 
 
 def _check_method(method: str) -> None:
@@ -158,8 +141,8 @@ def _plan(model: onnx.ModelProto, why: str = "") -> Plan:
 
 def _unmeasured(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """The QDQ model with ranges of no meaning, each another so that none equal by chance."""
-    return insert(model, plan, plan.settled({
-        first: (-1.0, 1.0 + i / 1024) for i, first in enumerate(plan.members())}))
+    return insert(model, plan, {
+        first: (-1.0, 1.0 + i / 1024) for i, first in enumerate(plan.members())})
 
 
 def unmeasured(
@@ -189,21 +172,20 @@ def _planned(
 
 def quantize(
     source: str | Path | onnx.ModelProto,
-    calibration: Calibration,
+    calibration: Iterable[NDArray[Any]] | Mapping[str, NDArray[Any]],
     out_path: str | Path | None = None, *, method: str = "mse", equalisation: bool = True,
     bias_correction: bool = True, preprocess: Mapping[str, Any] | None = None, detect: bool = True,
     heads: Mapping[str, Any] | str | Path | None = None, keep_outliers: bool = False,
     recognised: Callable[[str], None] | None = None,
     report: Callable[[Report], None] | None = None, progress: Progress = lambda stage, share: None,
 ) -> onnx.ModelProto:
-    """Quantise ``source``, a float ONNX model with inputs of fixed size or its file, to int8.
+    """Quantise ``source``, a float ONNX model with one input of fixed size or its file, to int8.
 
     Parameters
     ----------
     calibration:
         Photographs (uint8, pre-processed as the model's metadata says) or float tensors
-        [1, C, H, W], or [1, T, C] of tokens; of a model with several inputs, tensors by the names
-        of these. Of a mapping, which names them, the values are taken.
+        [1, C, H, W]; a mapping's values are taken.
     out_path:
         Where the result is written to, if anywhere.
     method:

@@ -27,11 +27,9 @@ from falconet.compiler.importer.onnx import handlers
 from falconet.compiler.importer.onnx.opset import label
 from falconet.compiler.importer.onnx.roles import Role, having
 from falconet.isa import FalconetError
-from falconet_models.ptq.attention import SHARES, Attention, StoredConstant, symmetric
 
 __all__ = ["CLAMPS", "Plan", "attribute", "make_plan"]
 
-Range = tuple[float, float]
 _ROOM = handlers  # which says the roles
 _WEIGHTED = having(Role.WEIGHTED)
 CLAMPS = having(Role.CLAMP)
@@ -45,29 +43,17 @@ class Plan:
     """Which tensors are quantised, and which of them together.
 
     ``group`` maps each quantised tensor to the first of its group; ``weighted`` are the nodes
-    with weights, in order. Of groups, by their first: ``symmetric`` are those with zero point 0,
-    ``narrow`` those without -128, ``shares`` those that hold nothing but results of softmaxes.
-    ``constants`` are the constants that are stored as tensors.
+    with weights, in order.
     """
 
     group: dict[str, str] = field(default_factory=dict)
     weighted: list[onnx.NodeProto] = field(default_factory=list)
-    symmetric: set[str] = field(default_factory=set)
-    narrow: set[str] = field(default_factory=set)
-    shares: set[str] = field(default_factory=set)
-    constants: list[StoredConstant] = field(default_factory=list)
 
     def members(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for tensor, first in self.group.items():
             found.setdefault(first, []).append(tensor)
         return found
-
-    def settled(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
-        """Ranges of the groups as their products and softmaxes need them."""
-        return {first: SHARES if first in self.shares
-                else symmetric(*r) if first in self.symmetric else r
-                for first, r in ranges.items()}
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -114,14 +100,11 @@ def make_plan(model: onnx.ModelProto) -> Plan:
     results = {o.name for o in graph.output}
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
     functions, tables = _functions(graph, constants, readers)
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
-              for v in (*graph.value_info, *graph.input, *graph.output)}
-    attention = Attention(graph, constants, readers, shapes)
 
     def inside(node: onnx.NodeProto) -> bool:
         """Whether the node's result exists only on the way to the next node's."""
         users = readers.get(node.output[0], [])
-        if node.output[0] in functions or node.output[0] in attention.inside:
+        if node.output[0] in functions:
             return True
         if len(users) != 1 or node.output[0] in results:
             return False
@@ -143,21 +126,7 @@ def make_plan(model: onnx.ModelProto) -> Plan:
         plan.group.update(zip(made, made))
         if node.op_type in _MOVES:
             _join(plan.group, [i for i in (*data, *made) if i in plan.group])
-    _settle(plan, attention)
     return plan
-
-
-def _settle(plan: Plan, attention: Attention) -> None:
-    """What products and softmaxes say of the groups that they read or make."""
-    plan.constants = attention.constants
-    for first, members in plan.members().items():
-        if attention.shares.issuperset(attention.sources(members)):
-            plan.shares.add(first)
-            continue
-        if attention.operands.intersection(members):
-            plan.symmetric.add(first)
-        if attention.narrow.intersection(members):
-            plan.narrow.add(first)
 
 
 def _falling(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Elementwise, Instruction, Mac, Program, Row, Window
+from falconet.isa import Elementwise, Instruction, Mac, Program, Window
 from falconet.runtime.device import Int8
 from falconet.runtime.tensors import pack_blocks
 
@@ -25,7 +25,7 @@ def output_shape(ins: Instruction) -> tuple[int, int, int] | None:
         return ins.n_ob, ins.n_y, ins.n_x
     if isinstance(ins, Window):
         return ins.n_b, ins.n_y, max(0, -(-(ins.n_x - ins.skip) // ins.every))
-    if isinstance(ins, (Elementwise, Row)):
+    if isinstance(ins, Elementwise):
         return ins.n_b, ins.n_y, ins.n_x
     return None
 
@@ -34,7 +34,6 @@ def output_shape(ins: Instruction) -> tuple[int, int, int] | None:
 class Part:
     """What instruction ``index`` writes of a tensor; words are counted as it writes them.
 
-    All of a block, then the next, or, if ``by_pixel``, all blocks of a pixel.
     ``tensor`` is the entry of ``header["tensors"]``; ``rows``, ``blocks`` and ``columns`` are
     positions in it.
     """
@@ -45,7 +44,6 @@ class Part:
     blocks: range
     rows: range
     columns: range
-    by_pixel: bool = False
 
     def __str__(self) -> str:
         return (
@@ -59,11 +57,8 @@ class Part:
 
     def element(self, word: int, lane: int, lanes: int) -> str:
         """Row, column and channel of a lane of the instruction's ``word``-th word."""
-        if self.by_pixel:
-            pixel, b = divmod(word, len(self.blocks))
-        else:
-            b, pixel = divmod(word, len(self.rows) * len(self.columns))
-        y, x = divmod(pixel, len(self.columns))
+        b, rest = divmod(word, len(self.rows) * len(self.columns))
+        y, x = divmod(rest, len(self.columns))
         found = np.flatnonzero(self.lane_of == self.blocks[b] * lanes + lane)
         channel = str(found[0]) if found.size else "unused"
         return f"row {self.rows[y]}, column {self.columns[x]}, channel {channel}"
@@ -72,14 +67,8 @@ class Part:
         """The words of a tensor [C, H, W] that belong here [words, lanes]; which lanes count."""
         n, position = int(self.tensor["blocks"]), self.lane_of
         stored = pack_blocks(tensor, position, n, lanes, 0)
-        part = stored[np.ix_(self.rows, self.blocks, self.columns)]
-        used = np.isin(np.arange(n * lanes), position).reshape(n, 1, lanes)[list(self.blocks)]
-        if self.by_pixel:
-            part = part.transpose(0, 2, 1, 3)
-            used = used[:, 0]
-        else:
-            part = part.transpose(1, 0, 2, 3)
-            used = used[:, None]
+        part = stored[np.ix_(self.rows, self.blocks, self.columns)].transpose(1, 0, 2, 3)
+        used = np.isin(np.arange(n * lanes), position).reshape(n, 1, 1, lanes)[list(self.blocks)]
         return part.reshape(-1, lanes), np.broadcast_to(used, part.shape).reshape(-1, lanes)
 
 
@@ -99,8 +88,8 @@ def parts(program: Program) -> dict[int, Part]:
         tensor = header["tensors"][index]
         name = header["layers"][layer]["name"] if layer >= 0 else "-"
         places = _places([ins for _, ins in tile], tensor["width"], range(y0, y1), range(b0, b1))
-        for (i, ins), part in zip(tile, places or []):
-            found[i] = Part(i, name, tensor, *part, by_pixel=isinstance(ins, Row))
+        for (i, _), part in zip(tile, places or []):
+            found[i] = Part(i, name, tensor, *part)
     return found
 
 

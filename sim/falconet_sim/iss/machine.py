@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from falconet.isa import Arch, Dst, Engine, FalconetError, Instruction, Program, Segment, Src
 from falconet.runtime.driver import segment_sizes
 
-__all__ = ["Access", "Found", "Index", "Machine", "Step"]
+__all__ = ["Access", "Found", "Machine", "Step"]
 
 Index = NDArray[np.int64]
 READ_ONLY = (Segment.CODE, Segment.INPUT)

@@ -27,7 +27,6 @@ from falconet.isa import (
     Mac,
     Mark,
     Program,
-    Row,
     Scan,
     Segment,
     Src,
@@ -41,8 +40,7 @@ from falconet.runtime.device import Int8, RunResult, check_inputs
 from falconet.runtime.tensors import pack_input, unpack_output
 from falconet_sim.arithmetic import Params, output_stage, unpack_mac, unpack_taps
 from falconet_sim.iss.detect import mark, scan
-from falconet_sim.iss.machine import Index, Machine, Step
-from falconet_sim.iss.row_channels import row
+from falconet_sim.iss.machine import Machine, Step
 from falconet_sim.iss.suppress import suppress
 from falconet_sim.iss.views import view, window_view
 
@@ -158,28 +156,7 @@ def load(machine: Machine, ins: Instruction) -> None:
     start, address = _box(ins)
     _aligned(start, machine.arch.lanes)
     data = machine.read_ddr(ins.segment, start, ins.run * machine.arch.lanes)
-    data = data.reshape(*address.shape, -1)
-    if ins.pair:
-        address, data = _paired(machine.arch, ins, address[:, :1], data)
-    machine.write(Dst(ins.dst), address, data)
-
-
-def _paired(arch: Arch, ins: Instruction, first: Index, pixels: Int8) -> tuple[Index, Int8]:
-    """Activations [runs, run, lanes] -> addresses and lane words of weights, [runs, rows, S]."""
-    lanes, n_steps = arch.lanes, arch.word_steps
-    if ins.dst != Dst.WEIGHTS:
-        raise FalconetError(f"pair=1, but dst={ins.dst} is not {Dst.WEIGHTS.name} ({Dst.WEIGHTS})")
-    if ins.run > lanes:
-        raise FalconetError(f"run={ins.run} is more than the {lanes} output lanes of a pair=1 LOAD")
-    weight = np.zeros((len(pixels), lanes, lanes), np.int8)  # [run, output lane, input lane]
-    weight[:, : ins.run] = np.maximum(pixels, -127)
-    weight[:, 1::2] -= weight[:, ::2] < 0
-    # [run, j, k, s, i] -> bytes (j, i, k) of word s, lane words of which are [run, s, r]
-    weight = weight.reshape(len(pixels), lanes // 2, 2, n_steps, arch.rows)
-    words = weight.transpose(0, 3, 1, 4, 2).reshape(len(pixels), n_steps, arch.rows, lanes)
-    address = (first + np.arange(lanes)) & 0xFFFF
-    # The machine makes the words of one pair of pixels after the other.
-    return address.reshape(-1, n_steps, arch.rows).swapaxes(1, 2), words.swapaxes(1, 2)
+    machine.write(Dst(ins.dst), address, data.reshape(*address.shape, -1))
 
 
 def load_image(machine: Machine, ins: Instruction) -> None:
@@ -208,7 +185,6 @@ def store(machine: Machine, ins: Instruction) -> None:
 EXECUTORS: dict[type[Instruction], Executor] = {
     Mac: mac, Window: window, Elementwise: elementwise, Load: load, LoadImage: load_image,
     Store: store, Scan: scan, Suppress: suppress, Mark: mark,
-    Row: row,
 }
 """What each instruction does to a machine."""
 
@@ -295,8 +271,8 @@ class IssDevice:
             data = pack_input(inputs[t["name"]], t, program.arch.lanes)
             _put(machine, f"input '{t['name']}'", int(t["offset"]), data)
         detect = program.detect
-        for at, option in pack_options(detect, options) if detect else ():
-            _put(machine, "detect: options", at, np.frombuffer(option, np.uint8))
+        for at, row in pack_options(detect, options) if detect else ():
+            _put(machine, "detect: options", at, np.frombuffer(row, np.uint8))
         execute(machine, program, self.observer)
         outputs = {
             t["name"]: unpack_output(machine.ddr[Segment.OUTPUT], t, program.arch.lanes)

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.isa import Arch, Elementwise, Instruction, Mac, Row, Window
+from falconet.isa import Arch, Elementwise, Instruction, Mac, Window
 
 __all__ = ["pace", "read_banks"]
 
@@ -68,12 +68,7 @@ def read_banks(ins: Instruction, arch: Arch, first: int, count: int) -> NDArray[
 
 @lru_cache(maxsize=4096)
 def pace(vector: Instruction, mac: Instruction, arch: Arch) -> float:
-    """Cycles that the vector engine takes for a step of ``vector`` while ``mac`` runs beside it.
-
-    A ROW reads in every fourth cycle at most and has the time to wait.
-    """
-    if isinstance(vector, Row):
-        return 1.0
+    """Cycles that the vector engine takes for a step of ``vector`` while ``mac`` runs beside it."""
     wanted = read_banks(vector, arch, 0, _STEPS).tolist()
     cycles = 0
     for late in _LATE:

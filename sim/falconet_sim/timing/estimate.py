@@ -319,8 +319,7 @@ class _Model:
         else:
             assert isinstance(ins, (Load, Store))
             size = ins.run * self.arch.lanes
-            words = self.arch.lanes if isinstance(ins, Load) and ins.pair else ins.run
-            runs = [(ins.offset + y * ins.ddr_step2 + x * ins.ddr_step1, size, words)
+            runs = [(ins.offset + y * ins.ddr_step2 + x * ins.ddr_step1, size, ins.run)
                     for y in range(ins.n2) for x in range(ins.n1)]
         for offset, size, words in runs:
             first = min(size, line - offset % line)

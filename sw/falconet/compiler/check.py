@@ -18,9 +18,7 @@ from falconet.compiler.schedule.plan import Plan
 from falconet.compiler.schedule.ring import window_rows
 from falconet.compiler.schedule.simulate import Schedule, Task
 from falconet.compiler.schedule.weights import TABLE, WeightLoad
-from falconet.isa import Dst, Engine, Instruction, Load, Segment
-
-Counts = np.ndarray[tuple[int], np.dtype[np.int32]]
+from falconet.isa import Dst, Engine, Instruction
 
 __all__ = ["check_network", "check_places", "check_plan", "check_schedule", "check_waits"]
 
@@ -59,14 +57,6 @@ def check_network(net: Network) -> None:
         for slot in op.inputs:
             _must(all(key in writer for key in _blocks(slot)),
                   f"'{op.name}' reads blocks of '{slot.buffer.name}' that nothing writes")
-    stored = {op.target.name: op for op in net.ops if isinstance(op, StoreOp)}
-    for op in net.ops:
-        tensor = op.stored
-        if tensor is None:
-            continue
-        host = tensor.segment in (Segment.CODE, Segment.INPUT)
-        _must(host or (tensor.name in stored and stored[tensor.name].target == tensor),
-              f"'{op.name}' loads '{tensor.name}' as weights, and nothing stores it")
 
 
 def _blocks(slot: Slot) -> list[tuple[Buffer, int]]:
@@ -145,11 +135,6 @@ class _Replay:
             assert op.table is not None
             self.tables[load.memory] = op.table
             return
-        if op.stored is not None:
-            _must(all(self.next[i] == len(self.plan.work(i).tiles)
-                      for i, store in enumerate(self.plan.ops)
-                      if isinstance(store, StoreOp) and store.target.name == op.stored.name),
-                  f"'{op.name}' loads '{op.stored.name}' as weights before it is stored")
         depth = self.depths[load.memory]
         resident = [old for old in self.resident[load.memory] if self._used(old)]
         for old in resident:
@@ -245,7 +230,7 @@ class _Waits:
         self.wrote = {b: np.zeros((len(Engine), b.height, b.blocks), np.int32)
                       for b in schedule.bases}
         self.read = {b: np.zeros_like(a) for b, a in self.wrote.items()}
-        self.stored: dict[str, Counts] = {}
+        self.stored: dict[str, np.ndarray[tuple[int], np.dtype[np.int32]]] = {}
         self.loaded: dict[tuple[int, int], int] = {}
 
     def see(self, step: Step, ins: Instruction) -> None:
@@ -259,10 +244,6 @@ class _Waits:
         self.sure = np.maximum(self.sure, declared)
         assert ins.engine is not None
         self.count[ins.engine] += 1
-        if op.stored is not None and isinstance(ins, Load) and ins.pair:
-            need = self.stored.get(op.stored.name, np.zeros(1, np.int32)).max()
-            _must(self.sure[Engine.STORE] >= need,
-                  f"'{op.name}' does not wait for the stores of '{op.stored.name}'")
         for regions, slots in ((step.emitted.reads, op.inputs), (step.emitted.writes, op.slots)):
             for memory, lo, hi in regions:
                 _must(memory is not Dst.SCRATCHPAD or any(self._inside(s, lo, hi) for s in slots),

@@ -20,15 +20,13 @@ from falconet.isa import FalconetError
 from falconet.isa.checks import Fields
 from falconet.isa.graph.operator import Given, Operator
 from falconet.isa.graph.ops import operator
-from falconet.isa.graph.ops.constant import Constant
 from falconet.isa.graph.ops.conv import Conv
-from falconet.isa.graph.ops.matmul import MatMul
 from falconet.isa.graph.tensor import Shape
 
 __all__ = ["Graph", "Node", "Shape", "Tensor", "output_shape"]
 
 _MADE_FOR = re.compile(r"(/(copy\d*|aligned\d*|part\d*|rescale|above|below|groups|group\d+"
-                       r"|step\d+|piece\d*|head\d+|mask|transpose|half\d|halves))+(\.\d+)?$")
+                       r"|step\d+|piece\d*))+(\.\d+)?$")
 _ALIGN = 16  # of every constant in the blob
 _DTYPES = ("int8", "uint8", "int32", "uint32")
 
@@ -114,18 +112,8 @@ class Graph:
         return [self.tensors[i].shape for i in node.inputs]
 
     def macs(self, node: Node) -> int:
-        """Multiply-accumulates of a node; what only moves channels has none."""
-        if _moves(node) or self._turns(node):
-            return 0
-        return node.attrs.macs(self.shapes(node), node.given)
-
-    def _turns(self, node: Node) -> bool:
-        """Whether it is a product of the identity and a tensor."""
-        maker = self.producer(node.inputs[0]) if isinstance(node.attrs, MatMul) else None
-        if maker is None or not isinstance(maker.attrs, Constant):
-            return False
-        value = maker.consts["value"]
-        return np.array_equal(value.reshape(len(value), -1), np.eye(len(value)))
+        """Multiply-accumulates of a node; a convolution that only moves channels has none."""
+        return 0 if _moves(node) else node.attrs.macs(self.shapes(node), node.given)
 
     def copy(self) -> Graph:
         """A copy whose nodes and lists may be changed; constants are shared."""

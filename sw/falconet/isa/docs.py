@@ -27,7 +27,7 @@ from falconet.isa.machine.fields import (
     Instruction,
     instruction_classes,
 )
-from falconet.isa.machine.instructions import Dst, RowMode, Segment, Src, Suppression
+from falconet.isa.machine.instructions import Dst, Segment, Src, Suppression
 from falconet.isa.machine.registers import MAGIC, REGISTERS, Control, ErrorCode, Status
 from falconet.isa.machine.rows import ROWS
 from falconet.isa.markdown import prose, table
@@ -109,8 +109,6 @@ def isa_page() -> str:
         table(("value", "memory", ""), _members(Src)),
         "## Modes of SUPPRESS", prose(Suppression.__doc__),
         table(("value", "mode", ""), _members(Suppression)),
-        "## Modes of ROW", prose(RowMode.__doc__),
-        table(("value", "mode", ""), _members(RowMode)),
         "## Rows", prose(rows.__doc__),
         *(f"### {r.name}\n\n{r.doc}\n\n{_field_table(r.fields)}" for r in ROWS),
         "## Presets", prose(arch.__doc__), _presets(),

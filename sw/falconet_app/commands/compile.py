@@ -33,8 +33,7 @@ def quantize(
         Path | None, typer.Option("-o", "--output", help="The QDQ ONNX file.")
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Folder to calibrate on: photographs, or float "
-                                         "arrays, an .npy each, of several inputs an .npz.")
+        Path | None, typer.Option(help="Folder of photographs to calibrate on.")
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Built-in photographs, if no folder.")] = 32,
     method: Annotated[
@@ -54,7 +53,7 @@ def quantize(
         "--keep-outliers", help="Calibrate on photographs unlike all others too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Quantise a float network to int8, calibrated on photographs or arrays.
+    """Quantise a float network to int8, calibrated on photographs.
 
     Pre-processing is the model's own; the options replace parts of it. A detector ends at its
     heads: its tail is recognised, proved against the file, and cut off. The tensors that lost most
@@ -67,7 +66,6 @@ def quantize(
     from falconet_models.ptq.fidelity import Report
     from falconet_models.ptq.quantize import quantize as quantize_model
     from falconet_models.ptq.quantize import read_folder
-    from falconet_models.ptq.tensor_files import read_tensors
     from falconet_models.zoo import build
 
     path = Path(model)
@@ -76,20 +74,22 @@ def quantize(
     source = path if path.is_file() else build(model)
     target = output or output_folder() / f"{path.stem if path.is_file() else model}-int8.onnx"
     keep_inputs([Path(model), *([heads] if heads else [])], [target])
-    found: Mapping[str, Any] = calibration_images(model, images) if calibration is None else (
-        read_tensors(calibration) or read_folder(calibration))
-    given = {"colour": colour, "fit": fit,
-             "mean": mean and mean.split(","), "std": std and std.split(",")}
+    photographs = calibration_images(model, images) if calibration is None else (
+        read_folder(calibration)
+    )
+    given = {"mean": mean and mean.split(","), "std": std and std.split(","), "colour": colour,
+             "fit": fit}
     told: list[str | Report] = []
-    with written(target) as part, working(f"quantise {model} on {len(found)} images") as step:
-        made = quantize_model(source, found, part, method=method, heads=heads,
-                              preprocess={k: v for k, v in given.items() if v} or None,
-                              detect=detect, keep_outliers=keep_outliers, report=told.append,
-                              recognised=told.append, progress=lambda _, share: step.share(share))
-    _tell(target, get_meta(made).get("preprocess"), *told, as_json=as_json)
+    with written(target) as part, working(
+            f"quantise {model} on {len(photographs)} images") as step:
+        made = quantize_model(source, photographs, part, method=method,
+                              preprocess={k: v for k, v in given.items() if v}, heads=heads,
+                              detect=detect, keep_outliers=keep_outliers, recognised=told.append,
+                              report=told.append, progress=lambda stage, share: step.share(share))
+    _tell(target, get_meta(made)["preprocess"], *told, as_json=as_json)
 
 
-def _tell(target: Path, used: Mapping[str, Any] | None, *told: Any, as_json: bool) -> None:
+def _tell(target: Path, used: Mapping[str, Any], *told: Any, as_json: bool) -> None:
     """What was made; of which heads, if any were recognised; and what was lost.
 
     The last of ``told`` is a :class:`falconet_models.ptq.fidelity.Report`.
@@ -102,8 +102,7 @@ def _tell(target: Path, used: Mapping[str, Any] | None, *told: Any, as_json: boo
         _show(report)
         for line in heads:
             results.print(f"heads: {line}", markup=False)
-        given = f"; input: {_preprocessing(used)}" if used else ""
-        results.print(f"{target}: {target.stat().st_size:,} bytes{given}")
+        results.print(f"{target}: {target.stat().st_size:,} bytes; input: {_preprocessing(used)}")
     for sentence in report.warnings():
         status.print(f"warning: {sentence}", markup=False)
 

@@ -67,7 +67,6 @@ def _detector(title: str, file: str, size: int, parameters: float, gmacs: float,
 
 _TORCHVISION = "torchvision"
 _SMALL: dict[str, Any] = {"width": 0.25, "size": (64, 64), "classes": 16}
-_VIT: dict[str, Any] = {"width": 0.67, "size": (32, 32), "classes": 16, "patch": 8, "depth": 1}
 _YOLO: dict[str, Any] = {"width": 0.5, "size": (64, 64), "classes": 8}
 
 NETWORKS = {
@@ -158,18 +157,6 @@ NETWORKS = {
     "senet": Published(
         "ResNet-18 with SE", "resnets.se18", (224, 224), 11.78, 1.814, "Woo et al., 2018",
         narrow=_SMALL),
-    "vit-tiny": Published(
-        "ViT-tiny/16", "transformers.vit_tiny", (224, 224), 5_717_416, 1.3,
-        "Touvron et al., 2021 (DeiT-Ti without its token); timm", within=0.05, made_for=True,
-        narrow=_VIT, photograph="stretch"),
-    "deit-tiny": Published(
-        "DeiT-tiny/16, distilled", "transformers.deit_tiny", (224, 224), 5_910_800, 1.3,
-        "Touvron et al., 2021; timm", within=0.05, made_for=True, narrow=_VIT,
-        photograph="stretch"),
-    "mobilevit-xxs": Published(
-        "MobileViT-XXS", "mobilevit.MobileViT", (256, 256), 1_272_024, 0.42,
-        "Mehta and Rastegari, 2022; timm", within=0.05, narrow={**_SMALL, "width": 0.34},
-        photograph="crop"),
 }
 """By name. ``mobilenetv2`` and ``retinaface``, of which a package brings the weights, are in
 :data:`falconet_models.zoo.MODELS` as well."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from falconet.compiler.emit.hazards import Hazards
-from falconet.compiler.machine.bring import Brought, boxes
 from falconet.compiler.machine.detect import DetectOp
 from falconet.compiler.machine.op import Emitted, Op
-from falconet.compiler.machine.place import DdrTensor, Region, aligned, weight_depths, wrapped
+from falconet.compiler.machine.place import Region, aligned, weight_depths, wrapped
 from falconet.compiler.schedule.simulate import Schedule
 from falconet.compiler.schedule.weights import TABLE, WeightLoad, word_bytes
 from falconet.isa import Arch, Dst, End, Engine, Instruction, Load, Scan, Segment
@@ -57,7 +55,7 @@ def emit_code(schedule: Schedule) -> Code:
 def _steps(schedule: Schedule) -> tuple[list[Step], bytes]:
     arch, ops = schedule.plan.net.arch, _placed(schedule)
     steps: list[Step] = []
-    weights = bytearray(schedule.plan.net.constants)
+    weights = bytearray()
     loaded: dict[tuple[int, int], int] = {}  # chunk -> its word in the weight memory
     placed: dict[tuple[int, int], int] = {}  # chunk, loaded for the first time -> offset
     for at, task in enumerate(schedule.tasks):
@@ -74,11 +72,7 @@ def _steps(schedule: Schedule) -> tuple[list[Step], bytes]:
             weights.extend(bytes(aligned(len(weights)) - len(weights)))
             placed[key] = len(weights)
             weights.extend(_data(schedule, op, load))
-        if load.chunk != TABLE and op.stored is not None:
-            b0, b1 = schedule.plan.tilings[load.op].chunks[key[1]]
-            steps += [Step(at, emitted) for emitted in _load_pieces(
-                arch, load, op.brought(b0, b1), op.stored, placed[key])]
-        elif load.size:
+        if load.size:
             offset = placed[key] + load.first * word_bytes(arch).get(load.memory, 0)
             steps.append(Step(at, _load_weights(arch, load, offset)))
         if isinstance(op, DetectOp) and op.hosted is not None:
@@ -135,23 +129,6 @@ def _load_weights(arch: Arch, load: WeightLoad, offset: int) -> Emitted:
     return Emitted(Load(
         segment=Segment.CODE, offset=offset, dst=load.memory, run=load.size // arch.lanes,
         base=load.base * per_word.get(load.memory, 0)), [], regions)
-
-
-def _load_pieces(arch: Arch, load: WeightLoad, pieces: list[Brought], stored: DdrTensor,
-                 offset: int) -> Iterator[Emitted]:
-    """The loads of weights of which some are the tensor ``stored``, the others in segment CODE from
-    ``offset`` on."""
-    for box in boxes(pieces):
-        first = box.first
-        source = (stored.segment, stored.offset) if first.pair else (Segment.CODE, offset)
-        ins = Load(
-            segment=source[0], offset=source[1] + first.offset, dst=load.memory, run=first.run,
-            n1=box.n1, n2=box.n2, ddr_step1=box.bytes1, ddr_step2=box.bytes2,
-            base=(load.base + first.at) * arch.rows, step1=box.words1 * arch.rows,
-            step2=box.words2 * arch.rows, pair=first.pair)
-        written = [region for place in box.places() for region in wrapped(
-            load.memory, load.base + place, first.words, arch.weight_words)]
-        yield Emitted(ins, stored.regions(0, stored.height) if first.pair else [], written)
 
 
 def _load_hosted(arch: Arch, offset: int, row: int, rows: int) -> Emitted:

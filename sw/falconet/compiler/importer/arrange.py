@@ -72,8 +72,6 @@ def arranged(make: Maker, view: View) -> Expr:
     axes = _axes(view)
     _, h, w = view.inner.shape
     cs, ys, xs = axes
-    if _rows_of_one(view, axes):
-        return _in_rows(make, view, axes)
     swap = bool(np.ptp(xs.row) or np.ptp(ys.column))
     if swap and (np.ptp(ys.row) or np.ptp(xs.column)):
         _refuse(view)
@@ -100,21 +98,6 @@ def arranged(make: Maker, view: View) -> Expr:
     total = sum(p.shape[0] for p in parts)
     joined = make(Concat(), parts, (total, *parts[0].shape[1:]))
     return channels(make, joined, np.argsort(np.concatenate(order), kind="stable"))
-
-
-def _rows_of_one(view: View, axes: tuple[_Axis, _Axis, _Axis]) -> bool:
-    """Whether a row of pixels becomes several."""
-    cs, ys, xs = axes
-    plain = not any(np.any(v) for v in (cs.row, cs.column, ys.channel, ys.row, xs.channel, xs.row))
-    return bool(view.inner.shape[1] == 1 and plain and np.ptp(ys.column) and np.ptp(xs.column)
-                and len(ys.column) <= _TENSORS)
-
-
-def _in_rows(make: Maker, view: View, axes: tuple[_Axis, _Axis, _Axis]) -> Expr:
-    cs, ys, xs = axes
-    inner = channels(make, view.inner, cs.channel)
-    rows = [pixels(make, [inner], [0], xs.column + first) for first in ys.column]
-    return pixels(make, rows, range(len(rows)), range(len(xs.column)))
 
 
 def _axes(view: View) -> tuple[_Axis, _Axis, _Axis]:

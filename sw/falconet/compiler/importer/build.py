@@ -5,7 +5,6 @@ How a kind of expression is stored is a function in a file of `falconet.compiler
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 
 from falconet.compiler.graph import Graph, Node, Tensor, output_shape
 from falconet.compiler.importer.expr import Clamp, Expr, Func, Leaky, Quantised, Real
-from falconet.compiler.importer.order import Dims, shape_of
 from falconet.compiler.importer.requant import Requant, identity, requantise
 from falconet.compiler.importer.stage import Stage
 from falconet.compiler.unary import unary_map, uniform
 from falconet.isa import Arch, FalconetError
 from falconet.isa.graph.operator import Operator
-from falconet.isa.graph.ops.constant import Constant
 from falconet.isa.graph.tensor import HI, LO, Shape
 
 __all__ = ["STORES", "Builder", "stores"]
@@ -49,9 +46,6 @@ class Builder:
     -------
     sources:
         Tensor of the graph -> the ONNX value (int8 or uint8) that it equals.
-    orders:
-        Of some of these tensors: the order of the value in the tensor, and which part of the value
-        it is, where that is several tensors. The others have the value's own order.
     structure:
         The scales mean nothing yet: what depends on them is neither computed nor refused.
     ranges:
@@ -63,7 +57,6 @@ class Builder:
         self.structure = structure
         self.arch = arch
         self.sources: dict[str, str] = {}
-        self.orders: dict[str, tuple[Dims, int]] = {}
         self.ranges: dict[str, tuple[int, int]] = {}
         self._origin: dict[str, tuple[str, Array]] = {}
         self._made: dict[tuple[Any, ...], tuple[Expr, str]] = {}
@@ -78,13 +71,6 @@ class Builder:
         tensor = self.quantise(q.expr, stage, name)
         self.sources.setdefault(tensor, name)
         return Real(q.expr.node, q.expr.shape, tensor)
-
-    def ordered(self, tensor: str, value: str, dims: Dims, part: int = 0) -> None:
-        """``tensor`` equals part number ``part`` of ``value``, whose order in it is ``dims``; no
-        more is noted of one that is known already, or that holds more than the value."""
-        places = math.prod(shape_of(dims))
-        if tensor not in self.sources and places == math.prod(self.graph.tensors[tensor].shape):
-            self.sources[tensor], self.orders[tensor] = value, (dims, part)
 
     def add_input(self, name: str, shape: Shape, scale: float, zero_point: int) -> str:
         """Declare graph input ``name`` with its quantisation; a second one must be the same."""
@@ -127,15 +113,6 @@ class Builder:
         if uniform(new):  # so that functions compose
             self._origin[t.name] = (new.inputs[0], unary_map(new))
         return t.name
-
-    def constant(self, value: Array, scale: float, zero_point: int, name: str) -> str:
-        """A tensor that holds ``value``, int8 [C, H, W]; the same one for the same values."""
-        key = "constant", value.tobytes(), value.shape, scale, zero_point
-        if key not in self._made:
-            stage = Stage(scale, zero_point, int(value.min()), int(value.max()))
-            tensor = self.emit(Constant(), f"{name}/constant", [], name, stage, {"value": value})
-            self._made[key] = Real(name, value.shape, tensor), tensor
-        return self._made[key][1]
 
     def free(self, name: str) -> str:
         """A name for a tensor: this one, or one like it."""

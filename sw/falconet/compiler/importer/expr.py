@@ -25,9 +25,8 @@ from falconet.isa.graph.ops.interpolate import Interpolate
 from falconet.isa.graph.ops.pick import Pick
 
 __all__ = ["Average", "Clamp", "Conv", "Expr", "Filled", "Func", "Input", "IntInput",
-           "Interpolated", "Leaky", "Masked", "MatMul", "Move", "Norm", "Product", "Quantised",
-           "Real", "Slopes", "Softmax", "Stack", "Sum", "TwoSided", "Unknown", "Value", "View",
-           "Weight", "scaled"]
+           "Interpolated", "Leaky", "Move", "Product", "Quantised", "Real", "Slopes", "Sum",
+           "TwoSided", "Unknown", "Value", "View", "Weight", "scaled"]
 
 Array = NDArray[Any]
 
@@ -111,45 +110,6 @@ class Product(Expr):
 
 
 @dataclass(frozen=True, eq=False)
-class MatMul(Expr):
-    """``gain[n] * sum over k of a[k, p] * b[k, n] + offset[n]`` of two tensors a [K, H, W] and
-    b [K, 1, N]; ``gain`` [N] is not below 0."""
-
-    tensors: tuple[str, str]
-    gain: Array
-    offset: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Masked(Expr):
-    """A tensor that stands for minus infinity where ``kept`` [C, H, W] is False; its sides may be
-    1."""
-
-    tensor: str
-    kept: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax(Expr):
-    """Over the channels of each pixel of a tensor; ``kept`` as in :class:`Masked`, or None."""
-
-    tensor: str
-    kept: Array | None
-
-
-@dataclass(frozen=True, eq=False)
-class Norm(Expr):
-    """``gain[c] * n + offset[c]``, n being a tensor's layer norm over the channels of each pixel,
-    or its RMS norm; ``epsilon`` in real units, squared."""
-
-    tensor: str
-    rms: bool
-    epsilon: float
-    gain: Array
-    offset: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Func(Expr):
     """Any function of one tensor: ``values[q + 128]`` is its result (float32) for stored q."""
 
@@ -221,19 +181,6 @@ class View(Expr):
     inner: Expr
     dims: Dims
     op: str
-    stored: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Stack(Expr):
-    """Matrices behind one another, the heads of an attention: ONNX shape [*lead, M, N].
-
-    Each of ``parts``, in the order of ``lead``, is a tensor [N, 1, M]; ``shape`` is that of one.
-    ``stored`` are the ONNX integers that hold just this.
-    """
-
-    parts: tuple[Expr, ...]
-    lead: tuple[int, ...]
     stored: str = ""
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from falconet.compiler.graph import Shape
 
-__all__ = ["Dims", "flat", "indexed", "natural", "offsets", "pixels_of", "reshaped", "shape_of",
-           "tokens", "whole"]
+__all__ = ["Dims", "flat", "indexed", "natural", "reshaped", "shape_of", "whole"]
 
 Array = NDArray[np.int64]
 Dims = tuple[tuple[Array, ...], ...]
@@ -31,39 +30,6 @@ def whole(shape: Shape) -> Dims:
     c, h, w = shape
     return ((np.zeros(1, np.int64),), (np.arange(c) * h * w,), (np.arange(h) * w,),
             (np.arange(w),))
-
-
-def tokens(lead: Sequence[int], channels: int) -> Dims:
-    """[*lead, C] of a tensor [C, 1, T]: a pixel for each index in front of the last axis."""
-    step = math.prod(lead)
-    last = (np.arange(channels) * step,)
-    found = []
-    for n in lead:
-        step //= n
-        found.append((np.arange(n) * step,))
-    return (*found, last)
-
-
-def pixels_of(dims: Dims, shape: Shape) -> Array | None:
-    """Of a value whose last axis is all channels of a tensor: the pixel of each index in front.
-
-    None if the last axis is something else.
-    """
-    c, h, w = shape
-    last, front = flat(dims[-1]), flat([v for d in dims[:-1] for v in d])
-    if last is None or front is None or len(last) != c:
-        return None
-    first = int(last[0])
-    pixels = front + first
-    if not np.array_equal(last - first, np.arange(c) * h * w) or (
-            pixels.min() < 0 or pixels.max() >= h * w):
-        return None
-    return pixels
-
-
-def offsets(dims: Dims, most: int = 1 << 26) -> Array | None:
-    """Of each element of the value, in its order; None if there are more than ``most``."""
-    return flat([v for d in dims for v in d], most)
 
 
 def shape_of(dims: Dims) -> list[int]:

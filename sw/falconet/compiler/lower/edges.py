@@ -34,8 +34,6 @@ def lower_input(context: Context, name: str) -> None:
                        "blocks": slot.blocks})
     ddr = DdrTensor(name, Segment.INPUT, at, pitch, h)
     if image is None:
-        if h == 1:
-            context.in_ddr[name] = ddr
         net.ops.append(LoadOp(f"load {name}", -1, (), slot, h, source=ddr, lanes=lanes))
     else:
         first = image.user.of(Conv)

@@ -23,18 +23,12 @@ def image_inputs(graph: Graph, arch: Arch) -> dict[str, Image]:
             continue
         convs = [u.attrs for u in users if isinstance(u.attrs, Conv) and not u.depthwise]
         if len(convs) < len(users) or any(
-                a.groups != 1 or a.dilation[1] != 1
-                or (max(a.stride) > STRIDE_MAX and any(a.pads)) for a in convs):
+                a.groups != 1 or a.dilation[1] != 1 or max(a.stride) > STRIDE_MAX for a in convs):
             continue
         first = convs[0]
         alike = len({(a.kernel[1], a.stride[1], a.pads[1], a.pad) for a in convs}) == 1
         step = c * first.stride[1]
-        if not alike or first.pads[1] * c > _PAD_LEFT:
-            continue
-        if step <= arch.lanes:
+        if alike and step <= arch.lanes and first.pads[1] * c <= _PAD_LEFT:
             group = max(1, arch.lanes // step)
             found[name] = Image(users[0], step, group, -(-first.kernel[1] * c // (step * group)))
-        elif step % arch.lanes == 0:  # patches: a row of one is whole words
-            found[name] = Image(users[0], arch.lanes, 1, -(-first.kernel[1] * c // arch.lanes),
-                                step // arch.lanes)
     return found

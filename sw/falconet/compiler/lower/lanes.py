@@ -15,15 +15,14 @@ from falconet.compiler.lower.operator import Layout, View, dense
 from falconet.compiler.lower.ops import OPERATORS
 from falconet.compiler.nodes import selected, weighted
 from falconet.isa import Arch
-from falconet.isa.graph.ops.constant import Constant
 from falconet.isa.program.forms import Detect
 
 __all__ = ["aligned_heads", "aligned_operands", "copied", "lane_layout", "with_copies"]
 
 
 def with_copies(graph: Graph, arch: Arch) -> Graph:
-    """Copy a tensor that two concats want, or that a concat cannot have produced in place, like an
-    input or a constant; by the MAC array where few of its lanes hold a channel."""
+    """Copy a tensor that two concats want, or that a concat cannot have produced in place; by the
+    MAC array where few of its lanes hold a channel."""
     graph, layout = graph.copy(), _inputs(graph, arch)
     in_place: set[str] = set()
     made: list[Node] = []
@@ -32,7 +31,7 @@ def with_copies(graph: Graph, arch: Arch) -> Graph:
         if OPERATORS[node.op].view is View.JOIN:
             for i, name in enumerate(node.inputs):
                 source = produced_by.get(name)
-                if (name in in_place or source is None or isinstance(source.attrs, Constant)
+                if (name in in_place or source is None
                         or OPERATORS[source.op].view is View.PART):
                     at = layout[name]
                     sparse = 2 * arch.lanes * at.blocks > 3 * (len(at.lane_of) + arch.lanes)
@@ -87,7 +86,7 @@ def aligned_operands(graph: Graph, arch: Arch) -> Graph:
     made: list[Node] = []
     for node in graph.nodes:
         lanes = [layout[i].lane_of for i in node.inputs]
-        most = max((len(at) for at in lanes), default=0)  # one that has 1 channel is in all lanes
+        most = max(len(at) for at in lanes)  # what has but one channel is in all lanes
         many = [at for at in lanes if len(at) == most]
         if OPERATORS[node.op].aligned and any(not np.array_equal(at, many[0]) for at in many):
             for i, at in enumerate(lanes):
@@ -95,9 +94,6 @@ def aligned_operands(graph: Graph, arch: Arch) -> Graph:
                     node.inputs[i] = copied(graph, node.inputs[i], f"{node.name}/aligned{i}", made,
                                             arch)
                     layout[node.inputs[i]] = _lanes(made[-1], layout, arch)
-        elif OPERATORS[node.op].dense and not np.array_equal(lanes[0], np.arange(most)):
-            node.inputs[0] = copied(graph, node.inputs[0], f"{node.name}/aligned", made, arch)
-            layout[node.inputs[0]] = _lanes(made[-1], layout, arch)
         made.append(node)
         layout[node.output] = _lanes(node, layout, arch)
     graph.nodes = made

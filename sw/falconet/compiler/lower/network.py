@@ -16,7 +16,6 @@ from falconet.compiler.lower.operator import Context
 from falconet.compiler.lower.ops import OPERATORS
 from falconet.compiler.lower.place import place
 from falconet.compiler.lower.stacks import stacked
-from falconet.compiler.lower.weighed import weighed_operands
 from falconet.compiler.machine.network import Network
 from falconet.isa import Arch, FalconetError, Mac
 from falconet.isa.program.forms import Detect
@@ -36,8 +35,7 @@ def lower(graph: Graph, arch: Arch, detect: Detect | None = None) -> Network:
     graph, everywhere = spread_channels(graph, arch)
     graph = aligned_operands(graph, arch)
     heads = aligned_heads(graph, arch, detect) if detect is not None else {}
-    graph, clean = weighed_operands(graph, arch, everywhere)
-    context = Context(Network(graph, arch), image_inputs(graph, arch), everywhere, clean)
+    context = Context(Network(graph, arch), image_inputs(graph, arch), everywhere)
     net = context.net
     place(context, lane_layout(graph, arch))
     for name in graph.inputs:
@@ -48,9 +46,7 @@ def lower(graph: Graph, arch: Arch, detect: Detect | None = None) -> Network:
             continue
         try:
             _check_sizes(context, node)
-            op = form(context, node, layer)
-            if op is not None:
-                net.ops.append(op)
+            net.ops.append(form(context, node, layer))
         except FalconetError as e:
             raise FalconetError(f"node '{node.origin}': {e}") from None
     for name in graph.outputs:
@@ -67,5 +63,5 @@ def _check_sizes(context: Context, node: Node) -> None:
     if max(tensors[node.output].shape[1:]) > side or context.output(node).blocks > blocks:
         raise FalconetError(f"the output is beyond {side} pixels or {blocks} channel blocks; cut "
                             "it")
-    if any(max(tensors[name].shape[1:]) > side for name in node.inputs[:1]):
+    if max(tensors[node.inputs[0]].shape[1:]) > side:
         raise FalconetError(f"the input is beyond {side} pixels; cut it")

@@ -12,9 +12,8 @@ import numpy as np
 from falconet.compiler.graph import Graph, Node
 from falconet.compiler.machine.network import Network
 from falconet.compiler.machine.op import Op
-from falconet.compiler.machine.place import Array, DdrTensor, Slot
+from falconet.compiler.machine.place import Array, Slot
 from falconet.isa import Arch
-from falconet.isa.graph.ops.matmul import MatMul
 
 __all__ = ["Context", "Image", "Layout", "Operator", "View", "dense", "same"]
 
@@ -38,28 +37,22 @@ class View(Enum):
 @dataclass(frozen=True)
 class Image:
     """An input that is loaded as windows along x for its convolutions: ``step`` bytes a window
-    further, ``group`` windows that one kx spans, ``n_kx`` of these; ``pace`` windows from one
-    output to the next."""
+    further, ``group`` windows that one kx spans, ``n_kx`` of these."""
 
     user: Node
     step: int
     group: int
     n_kx: int
-    pace: int = 1
 
 
 @dataclass(frozen=True)
 class Context:
     """The network so far: every tensor has its slot; ``images`` by the input's name; tensors
-    ``everywhere`` have one channel, in all lanes; those of ``clean`` hold 0 in lanes without a
-    channel; ``in_ddr``: where tensors are that can be loaded as weights, as
-    :func:`falconet.compiler.lower.stored.in_ddr` says."""
+    ``everywhere`` have one channel, in all lanes."""
 
     net: Network
     images: dict[str, Image] = field(default_factory=dict)
     everywhere: frozenset[str] = frozenset()
-    clean: frozenset[str] = frozenset()
-    in_ddr: dict[str, DdrTensor] = field(default_factory=dict)
 
     @property
     def arch(self) -> Arch:
@@ -74,20 +67,6 @@ class Context:
 
     def output(self, node: Node) -> Slot:
         return self.net.slots[node.output]
-
-    def empty(self, node: Node) -> bool:
-        """Whether lanes of the output without a channel must hold 0."""
-        return node.output in self.clean
-
-    def weighed(self, name: str) -> bool:
-        """Whether something reads a tensor as weights."""
-        return any(isinstance(n.attrs, MatMul) and name == n.inputs[1] for n in self.graph.nodes)
-
-    def loaded(self, name: str) -> bool:
-        """Whether something reads a tensor as it is, not as weights."""
-        return name in self.graph.outputs or any(
-            name in (n.inputs[:1] if isinstance(n.attrs, MatMul) else n.inputs)
-            for n in self.graph.nodes)
 
 
 def same(node: Node, inputs: Sequence[Layout], arch: Arch) -> Layout:
@@ -107,9 +86,8 @@ class Operator:
     Parameters
     ----------
     lower:
-        (context, node, number of its layer) -> the operation that computes the node; None if
-        there is nothing to do. It raises FalconetError without the node's name for what the machine
-        has no form for.
+        (context, node, number of its layer) -> the operation that computes the node. It raises
+        FalconetError without the node's name for what the machine has no form for.
     view:
         In place of ``lower``: the tensor is only a place.
     expand:
@@ -121,16 +99,10 @@ class Operator:
         The output's layout, from those of the inputs.
     aligned:
         All inputs must have a channel in the same lane; copies see to it.
-    dense:
-        Channel c of each input must be in lane c; copies see to it.
-    empty:
-        Sums of lanes without a channel are 0, and :meth:`Context.empty` is heeded.
     """
 
-    lower: Callable[[Context, Node, int], Op | None] | None = None
+    lower: Callable[[Context, Node, int], Op] | None = None
     view: View | None = None
     expand: Callable[[Graph, Node, Arch], list[Node]] | None = None
     lanes: Callable[[Node, Sequence[Layout], Arch], Layout] = same
     aligned: bool = False
-    dense: bool = False
-    empty: bool = False

@@ -30,8 +30,7 @@ def place(context: Context, layout: dict[str, Layout]) -> None:
         maker, image = made_by.get(name), context.images.get(name)
         if image is not None:
             user_w = graph.tensors[image.user.output].shape[2]
-            width = (user_w - 1) * image.pace + image.group * (image.n_kx - 1) + 1
-            homes[name] = net.buffer(name, h, width, 1), 0
+            homes[name] = net.buffer(name, h, user_w + image.group * (image.n_kx - 1), 1), 0
             blocks = 1
         elif maker is not None and OPERATORS[maker.op].view is View.PART:
             source = net.slots[maker.inputs[0]]

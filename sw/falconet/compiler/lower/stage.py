@@ -18,14 +18,11 @@ __all__ = ["identity_stage", "is_uniform", "repeated", "stage_of", "uniform"]
 _PER_LANE = ("bias", "mult", "mult_neg", "shift")
 
 
-def stage_of(node: Node, slot: Slot, lanes: int, *, empty: bool = False) -> OutputStage:
-    """``empty``: lanes without a channel, whose sums are 0, store 0 and not the zero point."""
-    a, table = node.of(Staged), node.consts.get("table")
-    fill = {"bias": -a.zp, "mult": 1, "mult_neg": 1} if empty else {}
-
+def stage_of(node: Node, slot: Slot, lanes: int) -> OutputStage:
     def put(key: str) -> Array:
-        return spread(node.consts[key], slot.lane_of, slot.blocks * lanes, fill.get(key, 0))
+        return spread(node.consts[key], slot.lane_of, slot.blocks * lanes)
 
+    a, table = node.of(Staged), node.consts.get("table")
     return OutputStage(a.zp, a.lo, a.hi, put("bias"), put("mult"), put("mult_neg"), put("shift"),
                        None if table is None else table.astype(np.int8).tobytes())
 

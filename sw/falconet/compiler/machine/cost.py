@@ -6,12 +6,11 @@ instructions touch. ``tests/compiler/test_policy.py`` holds them to what the RTL
 
 from __future__ import annotations
 
-from falconet.isa import Arch, RowMode
-from falconet.isa.machine import cycles
+from falconet.isa import Arch
 from falconet.isa.machine.cycles import MAC_BLOCK
 
 __all__ = ["BORDER", "CUT_COST", "DRAIN", "ISSUE", "image", "load", "mac", "mark", "records",
-           "row", "scan", "store", "suppress", "vector", "weights"]
+           "scan", "store", "suppress", "vector", "weights"]
 
 CUT_COST = 300
 """Words; keeps groups from being cut for nothing."""
@@ -22,7 +21,6 @@ DRAIN = 36
 ISSUE = 5
 """Cycles between an instruction's last word and the next one's first."""
 
-_AHEAD = 3  # cycles that a pixel of ROW takes less than it may
 _LOAD_BYTES = 12  # a cycle, with what the DDR costs between bursts
 _STORE_BYTES = 8
 _TRANSFER = 60  # cycles before the first beat
@@ -38,11 +36,6 @@ def mac(arch: Arch, pixels: int, words: int, blocks: int) -> int:
 def vector(arch: Arch, reads: int, blocks: int) -> int:
     """``reads`` words of the scratchpad for each of ``blocks`` channel blocks."""
     return ISSUE + blocks * (arch.vector_param_words + reads)
-
-
-def row(mode: RowMode, pixels: int, blocks: int) -> int:
-    """A softmax or norm of ``pixels`` of ``blocks`` channel blocks."""
-    return ISSUE + cycles.row(mode is RowMode.SOFTMAX, blocks, pixels) - _AHEAD * (pixels - 1)
 
 
 def load(size: int) -> int:

@@ -20,13 +20,12 @@ class MacOp(SpatialOp):
 
     ``weight``: int8 [output lanes, input lanes, ky, kx], zero where there is nothing.
     ``image_group``: for a first layer on im2col words, columns of words that one kx spans;
-    0 otherwise. ``image_pace``: those from one output to the next.
+    0 otherwise.
     """
 
     weight: Array = None  # type: ignore[assignment]
     in_range: tuple[tuple[int, int], ...] = ()  # input blocks per output block
     image_group: int = 0
-    image_pace: int = 1
 
     engine = Engine.MAC
     memory = Dst.WEIGHTS
@@ -62,8 +61,7 @@ class MacOp(SpatialOp):
         assert dst is not None
         sx, dx = self.stride[1], self.dilation[1]
         if self.image_group:
-            x = {"in_x_step": self.image_pace,
-                 "in_kx_step": self.image_group if self.kernel[1] > 1 else 0,
+            x = {"in_x_step": 1, "in_kx_step": self.image_group if self.kernel[1] > 1 else 0,
                  "in_w": 1}
         else:
             x = {"in_x_step": sx, "in_kx_step": dx if self.kernel[1] > 1 else 0,

@@ -19,8 +19,7 @@ class Network:
     """Operations in order, their buffers, and what lies in DDR.
 
     ``detect``: the head on the machine, its offsets in DDR too; ``extra_layers``:
-    name and op of the layers that follow the graph's nodes; ``constants``: tensors that come with
-    the network, in front of the weights in segment CODE.
+    name and op of the layers that follow the graph's nodes.
     """
 
     graph: Graph
@@ -32,7 +31,6 @@ class Network:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     detect: Detect | None = None
     extra_layers: list[tuple[str, str]] = field(default_factory=list)
-    constants: bytearray = field(default_factory=bytearray)
     segment_bytes: dict[Segment, int] = field(
         default_factory=lambda: {s: 0 for s in Segment}
     )
@@ -41,12 +39,6 @@ class Network:
         """The offset of ``size`` fresh bytes in a DDR segment."""
         at = self.segment_bytes[segment]
         self.segment_bytes[segment] = at + aligned(size)
-        return at
-
-    def keep(self, data: bytes) -> int:
-        """The offset of ``data`` among the constants."""
-        at = self.reserve(Segment.CODE, len(data))
-        self.constants += data + bytes(aligned(len(data)) - len(data))
         return at
 
     def buffer(self, name: str, height: int, width: int, blocks: int) -> Buffer:

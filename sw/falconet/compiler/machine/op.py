@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from falconet.compiler.machine.bring import Brought
 from falconet.compiler.machine.cost import ISSUE
-from falconet.compiler.machine.place import Buffer, DdrTensor, Region, Slot
+from falconet.compiler.machine.place import Buffer, Region, Slot
 from falconet.isa import Dst, Engine, Instruction
 
 __all__ = ["Emitted", "Op", "Tile", "Tiling"]
@@ -84,7 +83,6 @@ class Op:
 
     at_once: ClassVar[bool] = False  # one tile, all rows of all inputs, unless a plan cuts it
     blockwise: ClassVar[bool] = False  # block b of the output reads block b of each input alone
-    whole: ClassVar[bool] = False  # all blocks of the output come in one tile
     engine: ClassVar[Engine] = Engine.LOAD
     memory: ClassVar[Dst | None] = None  # where weights go
 
@@ -146,15 +144,6 @@ class Op:
 
     def weights(self, b0: int, b1: int) -> bytes:
         return b""
-
-    @property
-    def stored(self) -> DdrTensor | None:
-        """The tensor that is loaded as weights, if there is one."""
-        return None
-
-    def brought(self, b0: int, b1: int) -> list[Brought]:
-        """Where the weights of these blocks come from; none: all of it from :meth:`weights`."""
-        return []
 
     def cycles(self, tile: Tile) -> int:
         """An estimate; every number in it is from :mod:`falconet.compiler.machine.cost`."""

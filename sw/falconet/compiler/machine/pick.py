@@ -62,13 +62,12 @@ class PickOp(EltwiseOp):
     def needs(self, y0: int, y1: int) -> list[tuple[int, int]]:
         if self.swap:
             return self._needs_swapped(y0, y1)
-        rows, columns = [], {r.part for r in self.columns}
+        rows = []
         for i in range(len(self.inputs)):
             part = i // self.across
             least, most = self._reach[part]
             lo, hi = least[y0], most[y1 - 1]
-            if i % self.across not in columns or not any(
-                    r.part == part and r.within(y0, y1) for r in self.rows):
+            if not any(r.part == part and r.within(y0, y1) for r in self.rows):
                 hi = lo
             if i == 0 and self._filled:  # where the fill goes, something is read
                 hi = max(hi, lo + 1)

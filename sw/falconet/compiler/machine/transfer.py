@@ -38,12 +38,10 @@ class LoadOp(Op):
 
 @dataclass(frozen=True, eq=False)
 class StoreOp(Op):
-    """Rows of a tensor from the scratchpad to DDR; ``by_block``: all rows of a block side by side.
-    """
+    """Rows of a tensor from the scratchpad to DDR."""
 
     target: DdrTensor = None  # type: ignore[assignment]
     lanes: int = 16
-    by_block: bool = False
 
     engine = Engine.STORE
 
@@ -56,8 +54,7 @@ class StoreOp(Op):
         for y0, y1 in ring_pieces(src.buffer, tile.y0, tile.y1):
             ins = Store(
                 segment=self.target.segment, offset=self.target.offset + y0 * self.target.pitch,
-                **(_blocks if self.by_block and self.height > 1 else _box)(
-                    src, y0, y1, self.target.pitch),
+                **_box(src, y0, y1, self.target.pitch),
             )
             yield Emitted(ins, src.regions(y0, y1), self.target.regions(y0, y1))
 
@@ -95,11 +92,3 @@ def _box(slot: Slot, y0: int, y1: int, pitch: int) -> dict[str, int]:
     base = buf.base + (y0 % buf.ring) * buf.row_words + slot.block0 * buf.width
     return {"run": slot.blocks * buf.width, "n1": y1 - y0, "ddr_step1": pitch, "base": base,
             "step1": buf.row_words}
-
-
-def _blocks(slot: Slot, y0: int, y1: int, pitch: int) -> dict[str, int]:
-    """A row of a block is a run; from block to block it is as far as all of its rows."""
-    buf = slot.buffer
-    return {**_box(slot, y0, y1, pitch), "run": buf.width, "n1": slot.blocks,
-            "ddr_step1": buf.height * pitch, "step1": buf.width, "n2": y1 - y0,
-            "ddr_step2": pitch, "step2": buf.row_words}

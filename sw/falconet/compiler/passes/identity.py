@@ -18,7 +18,7 @@ def remove_identities(graph: Graph) -> Graph:
     """
     new = graph.copy()
     ranges = value_ranges(graph)
-    for node in [n for n in new.nodes if n.inputs]:
+    for node in list(new.nodes):
         source, out = node.inputs[0], node.output
         a, b = new.tensors[source], new.tensors[out]
         if (a.scale, a.zero_point) != (b.scale, b.zero_point):

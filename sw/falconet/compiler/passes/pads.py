@@ -23,7 +23,7 @@ def fold_pads(graph: Graph) -> Graph:
     new = graph.copy()
     pads = {n.output: n for n in new.nodes if _only_pads(n)}
     for node in new.nodes:
-        while node.inputs and node.inputs[0] in pads:
+        while node.inputs[0] in pads:
             before, window = pads[node.inputs[0]], node.attrs
             pad = before.of(Conv)
             if not isinstance(window, Windowed) or not _takes(window, pad):

@@ -22,7 +22,7 @@ def fuse_tables(graph: Graph) -> Graph:
     new = graph.copy()
     writers = {n.output: n for n in new.nodes}
     readers = {t: sum(t in n.inputs for n in new.nodes) for t in new.tensors}
-    for node in [n for n in new.nodes if n.inputs]:
+    for node in list(new.nodes):
         source = node.inputs[0]
         before = writers.get(source)
         if (before is None or not before.attrs.fuses or not uniform(node)

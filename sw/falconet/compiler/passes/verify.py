@@ -91,16 +91,16 @@ def _check(graph: Graph, node: Node, shapes: list[Shape], arch: Arch) -> Shape:
                 _refuse(node, f"a value of '{c.name}' is {low if low < least else high}, and it "
                               f"must be within [{least}, {most}]; {c.hint}")
     if node.attrs.staged:
-        _output_stage(node, shapes, arch)
-    elif node.attrs.moves:
+        _output_stage(node, node.attrs.channels(shapes, given), arch)
+    else:
         _moves(graph, node)
     return node.attrs.shape(shapes, given)
 
 
-def _output_stage(node: Node, shapes: list[Shape], arch: Arch) -> None:
+def _output_stage(node: Node, channels: int, arch: Arch) -> None:
     """The accumulator, its bias and the multiplier fit the machine."""
     limit = 1 << (arch.acc_bits - 1)
-    for low, high, zero in _sums(node, shapes):
+    for low, high, zero in _sums(node, channels):
         bias = node.consts["bias"].astype(np.int64) - zero
         for what, least, most in (("bias", bias, bias), ("accumulator", low, high),
                                   ("accumulator and bias", low + bias, high + bias)):
@@ -116,13 +116,11 @@ def _output_stage(node: Node, shapes: list[Shape], arch: Arch) -> None:
             _refuse(node, f"{key} has more than {arch.mult_bits} bits; import for this machine")
 
 
-def _sums(node: Node, shapes: list[Shape]) -> Iterator[tuple[Ints, Ints, Ints]]:
+def _sums(node: Node, channels: int) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Least and greatest of each kind of sum per output, and what of it is the zero point's."""
     if node.attrs.products is None:
-        channels = node.attrs.channels(shapes, node.given)
-        folded = node.attrs.folded(shapes)
-        low, high = (np.full(channels, end - folded) for end in node.attrs.sums(shapes))
-        yield low, high, np.full(channels, -folded)
+        low, high = (np.full(channels, end) for end in node.attrs.sums())
+        yield low, high, np.zeros(channels, np.int64)
         return
     name, axis = node.attrs.products
     for part in node.attrs.phases(np.moveaxis(node.consts[name], axis, 0)):

@@ -38,8 +38,6 @@ def chunk(plan: Plan) -> None:
 
 def weight_chunks(op: Op, words: int, busy: int, rows: int) -> tuple[tuple[int, int], ...]:
     """Runs of blocks of at most ``words``, of ``busy`` cycles or so in a tile of ``rows``."""
-    if op.whole:
-        return ((0, op.blocks),)
     chunks, b0, size = [], 0, 0
     for b in range(op.blocks):
         size += op.block_words(b)

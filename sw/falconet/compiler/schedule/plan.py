@@ -16,7 +16,6 @@ from falconet.compiler.machine.place import Buffer
 from falconet.compiler.machine.transfer import ImageOp, LoadOp, StoreOp
 from falconet.compiler.schedule.policy import Policy
 from falconet.compiler.schedule.work import Work, Workshop
-from falconet.isa import Segment
 
 __all__ = ["Plan"]
 
@@ -78,9 +77,5 @@ class Plan:
         if op.layer in range(len(nodes)):
             return f"node '{self.net.graph.nodes[op.layer].origin}'"
         if isinstance(op, LoadOp | ImageOp):
-            maker = self.net.graph.producer(op.source.name)
-            return f"input '{op.source.name}'" if maker is None else f"node '{maker.origin}'"
-        if isinstance(op, StoreOp):
-            what = "output" if op.target.segment is Segment.OUTPUT else "tensor"
-            return f"{what} '{op.target.name}'"
-        return f"node '{op.name}'"
+            return f"input '{op.source.name}'"
+        return f"output '{op.target.name}'" if isinstance(op, StoreOp) else f"node '{op.name}'"

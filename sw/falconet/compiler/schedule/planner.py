@@ -8,7 +8,6 @@ from dataclasses import replace
 from falconet.compiler.machine.detect import ScanOp
 from falconet.compiler.machine.network import Network
 from falconet.compiler.machine.op import Op
-from falconet.compiler.machine.place import Buffer, Slot
 from falconet.compiler.machine.transfer import StoreOp
 from falconet.compiler.schedule.chunk import chunk
 from falconet.compiler.schedule.group import set_groups
@@ -46,7 +45,7 @@ class Planner:
     def _make(self, policy: Policy) -> Plan:
         net, shop, ops = self.net, self.shop, list(self.ops)
         tilings = [shop.tiling(op, policy.tile) for op in ops]
-        plan = Plan(net, policy, shop, ops, [0] * len(ops), tilings, _used(net),
+        plan = Plan(net, policy, shop, ops, [0] * len(ops), tilings, list(net.buffers),
                     work_bytes=net.segment_bytes[Segment.WORK])
         stripes(plan)
         set_groups(plan)
@@ -56,12 +55,6 @@ class Planner:
         load_again(plan)
         chunk(plan)
         return plan
-
-
-def _used(net: Network) -> list[Buffer]:
-    """The buffers that are: not that of a constant which is only loaded as weights."""
-    used = {s.buffer for op in net.ops for s in op.slots}
-    return [b for b in net.buffers if b in used]
 
 
 def _order(net: Network) -> list[Op]:
@@ -79,16 +72,8 @@ def _order(net: Network) -> list[Op]:
         ordered.append(op)
     ordered = loads + ordered
     for store in stores:
+        read = {s.buffer for s in store.inputs}
         last = max(i for i, op in enumerate(ordered)
-                   if op.output is not None and _needs(store, op.output))
+                   if op.output is not None and op.output.buffer in read)
         ordered.insert(last + 1, store)
     return ordered
-
-
-def _needs(store: Op, made: Slot) -> bool:
-    """Whether it waits for an operation that writes ``made``; what is to be loaded as weights must
-    not wait for other blocks of its buffer, which may be made of it."""
-    weights = isinstance(store, StoreOp) and store.target.segment is Segment.WORK
-    return any(s.buffer is made.buffer and (not weights or (
-        s.block0 < made.block0 + made.blocks and made.block0 < s.block0 + s.blocks))
-        for s in store.inputs)

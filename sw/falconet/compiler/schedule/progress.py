@@ -114,11 +114,6 @@ class Progress:
                 return False
         return True
 
-    def stored(self, i: int) -> bool:
-        """Whether the tensor that an operation loads as weights, if it does, is in DDR."""
-        tensor = self.ops[i].stored
-        return tensor is None or all(self.done(s) for s in self.stores.get(tensor.name, ()))
-
     def room(self, i: int) -> bool:
         """Whether the ring has done with the rows that the next tile overwrites."""
         output = self.ops[i].output

@@ -208,8 +208,7 @@ class _Simulation:
         source: WeightMemory | Engine | None = None
         for memory in self.memories:
             load = memory.offer()
-            if load is not None and (best is None or load.op < best.op) and (
-                    self.progress.stored(load.op)):
+            if load is not None and (best is None or load.op < best.op):
                 best, source = load, memory
         for engine, runs in self.tables.items():
             k = self.next_table[engine]

@@ -90,8 +90,7 @@ def weight_loads(plan: Plan) -> dict[Dst, list[WeightLoad]]:
         if op.memory is not None:
             for c, (b0, b1) in enumerate(tiling.loads(op.height)):
                 words, first = op.chunk_words(b0, b1), 0
-                parts = _parts(words, depths[op.memory]) if op.stored is None else [words]
-                for part in parts:
+                for part in _parts(words, depths[op.memory]):
                     loads[op.memory].append(WeightLoad(
                         i, c, op.memory, part, part * size[op.memory], first=first,
                         last=first + part == words))

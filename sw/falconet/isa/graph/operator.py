@@ -96,9 +96,8 @@ class Operator:
     constants:
         The arrays that come with it.
     staged:
-        Whether it ends in an output stage (:class:`falconet.isa.graph.stage.Staged`).
-    moves:
-        Whether it only moves values: scale and zero point of its inputs are those of its output.
+        Whether it ends in an output stage (:class:`falconet.isa.graph.stage.Staged`). One without
+        only moves values: scale and zero point of its inputs are those of its output.
     products:
         A constant and its axis of output channels: the accumulator is the sum of stored inputs
         times that constant. None: :meth:`sums` says what it may be, one of the stored inputs.
@@ -117,7 +116,6 @@ class Operator:
     arity: ClassVar[Range] = (1, 1)
     constants: ClassVar[tuple[Constant, ...]] = ()
     staged: ClassVar[bool] = False
-    moves: ClassVar[bool] = True
     products: ClassVar[tuple[str, int] | None] = None
     fuses: ClassVar[bool] = False
     onnx: ClassVar[tuple[str, ...]] = ()
@@ -179,7 +177,7 @@ class Operator:
         return math.prod(self.shape(inputs, consts)) * len(inputs)
 
     def macs(self, inputs: Sequence[Shape], consts: Consts) -> int:
-        """Multiply-accumulates; 0 for all but convolutions and matrix products."""
+        """Multiply-accumulates; 0 for all but convolutions."""
         return 0
 
     # ------------------------------------------------------------------ values
@@ -202,13 +200,9 @@ class Operator:
         """The values of ``products`` that are added: all, or some here and some there."""
         yield weight
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         """Least and greatest accumulator, where no constant is multiplied (``products``)."""
         return LO, HI
-
-    def folded(self, inputs: Sequence[Shape]) -> int:
-        """What of :meth:`sums` the machine does not sum up but adds to the bias."""
-        return 0
 
     def idle(self, inputs: Sequence[Shape]) -> bool:
         """Whether it returns its input by its attributes alone."""

@@ -72,17 +72,12 @@ def _costs(kind: type[Operator]) -> str:
          f"`{c.cycles}`") for c in kind.costs])
 
 
-def _quantisation(kind: type[Operator]) -> Iterator[str]:
-    if kind.staged:
-        yield "Ends in the [output stage](#output-stage)."
-    elif kind.moves and kind.arity[1]:
-        yield "Scale and zero point of the inputs are those of the output."
-
-
 def _operator(kind: type[Operator]) -> Iterator[str]:
     yield f"## {kind.op}"
     yield prose(kind.__doc__)
-    yield " ".join((f"Inputs: {_inputs(kind)}.", *_quantisation(kind)))
+    yield f"Inputs: {_inputs(kind)}. " + (
+        "Ends in the [output stage](#output-stage)." if kind.staged
+        else "Scale and zero point of the inputs are those of the output.")
     yield _attributes(kind, Staged if kind.staged else None)
     yield _constants(c for c in kind.constants if c not in STAGE)
     yield _costs(kind)

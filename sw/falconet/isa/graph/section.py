@@ -51,8 +51,8 @@ def check_graph(value: Any, blob_bytes: int) -> tuple[list[tuple[str, Shape]], .
             Fields(node.get("attrs"), f"{node.field}.attrs"))
         taken = [ready.get(text(n, f"{node.field}.inputs")) for n in node.entries("inputs")]
         given = [s for s in taken if s is not None]
-        if len(given) < len(taken):
-            fault(f"{node.field}.inputs", "not made before")
+        if len(given) < len(taken) or not given:
+            fault(f"{node.field}.inputs", "none, or not made before")
         output = node.text("output")
         consts = _consts(op, Fields(node.get("consts"), f"{node.field}.consts"), blob_bytes)
         shape = _shape(op, given, consts, node.field)

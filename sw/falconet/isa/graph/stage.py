@@ -11,12 +11,9 @@ from falconet.isa.graph.operator import Constant, Consts, Fault, Operator
 from falconet.isa.graph.tensor import HI, LO, Range, Shape
 from falconet.isa.machine.arch import Arch
 
-__all__ = ["STAGE", "TABLE", "Staged", "reached"]
+__all__ = ["STAGE", "Staged"]
 
 _WORD = 1 << 32
-
-TABLE = Constant("table", "int8", (HI - LO + 1,), "of the result, by the clamped value + 128", LO,
-                 HI, optional=True)
 
 STAGE = (
     Constant("bias", "int32", ("O",), "added to the accumulator; the inputs' zero points are "
@@ -24,17 +21,10 @@ STAGE = (
     Constant("mult", "uint32", ("O",), "multiplier; `mult_bits` bits at most", 0, _WORD - 1),
     Constant("mult_neg", "uint32", ("O",), "multiplier of sums below 0", 0, _WORD - 1),
     Constant("shift", "uint8", ("O",), "bits that the product is shifted by", 0, Arch.SHIFT_MAX),
-    TABLE,
+    Constant("table", "int8", (HI - LO + 1,), "of the result, by the clamped value + 128", LO, HI,
+             optional=True),
 )
 """Its constants."""
-
-
-def reached(lo: int, hi: int, table: Sequence[int] | None) -> Range:
-    """What is stored of values clamped to [lo, hi]."""
-    if table is None:
-        return lo, hi
-    found = [int(v) for v in table[lo - LO:hi - LO + 1]]
-    return min(found), max(found)
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,6 @@ class Staged(Operator):
     """An exact accumulator over stored values, and what is stored of it."""
 
     staged: ClassVar[bool] = True
-    moves: ClassVar[bool] = False
     fuses: ClassVar[bool] = True
     constants: ClassVar[tuple[Constant, ...]] = STAGE
 
@@ -51,7 +40,10 @@ class Staged(Operator):
     hi: int = number("clamp from above, before the table", (LO, HI), HI)
 
     def reach(self, inputs: Sequence[Range], table: Sequence[int] | None) -> Range:
-        return reached(self.lo, self.hi, table)
+        if table is None:
+            return self.lo, self.hi
+        reached = [int(v) for v in table[self.lo - LO:self.hi - LO + 1]]
+        return min(reached), max(reached)
 
     def mismatches(self, inputs: Sequence[Shape], consts: Consts) -> Iterator[Fault]:
         if self.lo > self.hi:

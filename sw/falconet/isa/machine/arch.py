@@ -19,7 +19,7 @@ from falconet.isa.errors import FalconetError, near, shown
 
 __all__ = ["ISA_VERSION", "PRESETS", "Arch", "preset"]
 
-ISA_VERSION = 4
+ISA_VERSION = 3
 """Raised with every change of an instruction, a register or the meaning of either."""
 
 

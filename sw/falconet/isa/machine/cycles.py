@@ -12,15 +12,13 @@ from falconet.isa.machine.instructions import (
     LoadImage,
     Mac,
     Mark,
-    Row,
-    RowMode,
     Scan,
     Store,
     Suppress,
     Window,
 )
 
-__all__ = ["MAC_BLOCK", "reads", "row", "steps"]
+__all__ = ["MAC_BLOCK", "reads", "steps"]
 
 MAC_BLOCK = 9
 """What a block of MAC takes at least: its parameters are on their way so long."""
@@ -40,12 +38,9 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     if isinstance(ins, Elementwise):
         return ins.n_b * (arch.vector_param_words + ins.n_y * ins.n_x * ins.n_src)
     if isinstance(ins, (Load, Store)):
-        words = arch.lanes if isinstance(ins, Load) and ins.pair else ins.run
-        return ins.n1 * ins.n2 * words
+        return ins.n1 * ins.n2 * ins.run
     if isinstance(ins, LoadImage):
         return ins.n_rows * ins.n_x
-    if isinstance(ins, Row):
-        return row(ins.mode == RowMode.SOFTMAX, ins.n_b, ins.n_y * ins.n_x)
     if isinstance(ins, Scan):
         return ins.n_y * ins.n_x * ins.n_b + (12 + _groups(ins, arch)) * candidates + 14
     if isinstance(ins, Suppress):
@@ -53,13 +48,6 @@ def steps(ins: Instruction, arch: Arch, candidates: float = 0.0) -> float:
     if isinstance(ins, Mark):
         return 5 + 12 * candidates
     return 0
-
-
-def row(softmax: bool, n_b: int, pixels: int) -> int:
-    """All pixels of a ROW; of a pixel's statistics all but the first's are hidden."""
-    if softmax:
-        return 12 * n_b + 98 + (pixels - 1) * max(12 * n_b, 8 * n_b + 46)
-    return 8 * n_b + 166 + (pixels - 1) * max(8 * n_b, 107)
 
 
 def _groups(ins: Scan, arch: Arch) -> int:
@@ -85,8 +73,6 @@ def _inside(first: int, n: int, stride: int, kernel: int, dilation: int, size: i
 
 def reads(ins: Instruction, arch: Arch) -> float:
     """The share of an instruction's steps that read the scratchpad, parameters counted as such."""
-    if isinstance(ins, Row):
-        return 0.25
     if not isinstance(ins, (Mac, Window)):
         return 1.0
     inside = (_inside(ins.iy0, ins.n_y, ins.stride_y, ins.n_ky, ins.dil_y, ins.in_h)

@@ -17,8 +17,7 @@ from falconet.isa.machine.fields import Engine, Field, Instruction
 
 __all__ = [
     "SEGMENT_GRAIN", "SEGMENT_PAGE", "Dst", "Elementwise", "End", "Load", "LoadImage", "Mac",
-    "Mark", "Row", "RowMode", "Scan", "Segment", "Src", "Store", "Suppress", "Suppression",
-    "Window",
+    "Mark", "Scan", "Segment", "Src", "Store", "Suppress", "Suppression", "Window",
 ]
 
 import enum
@@ -64,14 +63,6 @@ class Suppression(enum.IntEnum):
     SOFT_LINEAR = 1  # score * (1 - IoU) if IoU > threshold
     SOFT_GAUSSIAN = 2  # score * exp(-IoU**2 / sigma)
     DIOU = 3  # gone if IoU - (centre distance / diagonal)**2 > threshold
-
-
-class RowMode(enum.IntEnum):
-    """What ROW makes of a pixel's channels (docs/arithmetic.md)."""
-
-    SOFTMAX = 0
-    LAYER = 1  # layer norm: about the mean, by the standard deviation
-    RMS = 2  # RMS norm: about ``ref``, by the root of the mean square
 
 
 def _view(prefix: str, what: str) -> tuple[Field, ...]:
@@ -237,20 +228,11 @@ _BOX = (
 class Load(Instruction):
     """Copy ``n2`` x ``n1`` runs of ``run`` lane words from DDR into an on-chip memory.
 
-    With ``pair``, of which ``dst`` is WEIGHTS, a run of stored activations becomes the ``S`` weight
-    words of one ``(ky, kx, ib)`` of MAC: the second operand of a matrix product. Lane word ``n`` of
-    the run (``run`` is at most ``lanes``) has the weights of output lane ``n``, its byte ``i`` that
-    of input lane ``i``. They are packed in pairs as MAC reads them, -128 as -127; output lanes from
-    ``run`` on have weights of 0. So each run writes ``lanes`` lane words, from its address on.
-
-    Cycles: at best one a word that is written, of at most 16 bytes; DDR has the last word.
+    Cycles: at best one a word, of at most 16 bytes; DDR has the last word.
     """
 
     mnemonic, opcode, engine = "LOAD", 4, Engine.LOAD
-    fields = (
-        *_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX,
-        Field("pair", 1, "a run is activations that become weights"),
-    )
+    fields = (*_DDR, Field("dst", 3, "memory that is written", maximum=max(Dst)), *_BOX)
 
 
 class LoadImage(Instruction):
@@ -413,46 +395,4 @@ class Mark(Instruction):
         Field("b_step", 16, "landmarks: words from one block to the next"),
         Field("n_values", 6, "coordinates of a record", minimum=1),
         *_CELLS, _LIMIT,
-    )
-
-
-class Row(Instruction):
-    """Softmax, layer norm or RMS norm over the channels of each pixel.
-
-    For each row, column: statistics of the first ``n_channels`` channels, then each of them anew
-    by these, as docs/arithmetic.md says under Softmax and Norms. ``n_b`` is
-    ``n_channels / lanes``, rounded up.
-
-    SOFTMAX: vector weight words from ``w_base`` on hold the table of 256 exponentials, uint32
-    below 2**23, entry 0 above ``scale``. Entry ``i`` is at byte ``4 * (i % k)`` of *each* of the
-    ``taps`` lane words of word ``w_base + i // k``, ``k = lanes / 4``. The output stage gets
-    ``e`` with the pixel's multiplier and shift; its bias is 0. Lanes behind the last channel hold
-    what ``e = 0`` gives.
-
-    LAYER, RMS: the output stage gets the standardised value, with 11 fraction bits, and the
-    parameters of the block, 16 bytes a lane as for WINDOW, in the vector weight words from
-    ``w_base + b * w_b_step`` on. A multiplier may be negative: mult and mult_neg are int32 between
-    -2**17 and 2**17. Lanes behind the last channel hold what a value of 0 gives.
-
-    Four channels a cycle, three passes for a softmax and two for a norm. Cycles without stalls,
-    give or take a few, an RMS norm up to a seventh less: the first pixel ``12 * n_b + 98``
-    (softmax) or ``8 * n_b + 166`` (norms), each further one ``max(12 * n_b, 8 * n_b + 46)`` or
-    ``max(8 * n_b, 107)``. The next VEC instruction begins when all results are on their way out.
-    """
-
-    mnemonic, opcode, engine = "ROW", 11, Engine.VEC
-    fields = (
-        *_view("in", "input"), *_view("out", "output"),
-        Field("n_b", 8, "channel blocks: n_channels / lanes, rounded up", minimum=1),
-        _Y, _X,
-        Field("n_channels", 12, "channels", minimum=1),
-        Field("mode", 2, "a RowMode", maximum=max(RowMode)),
-        Field("masked", 1, "SOFTMAX: -128 is minus infinity, unless all are"),
-        Field("ref", 8, "LAYER, RMS: zero point of the input", signed=True),
-        Field("scale", 22, "numerator; of LAYER and RMS at most 256 * n_channels"),
-        Field("shift", 6, "SOFTMAX: least shift of the output stage", maximum=47),
-        Field("epsilon", 40, "LAYER, RMS: added to the spread"),
-        Field("w_base", 11, "first vector weight word"),
-        Field("w_b_step", 6, "LAYER, RMS: vector weight words from one block to the next, or 0"),
-        *_OUTPUT[1:],
     )

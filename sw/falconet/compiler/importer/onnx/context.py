@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +19,6 @@ from falconet.compiler.importer.expr import (
     Move,
     Quantised,
     Real,
-    Stack,
     Value,
     View,
     Weight,
@@ -75,33 +73,16 @@ def chw(shape: list[int]) -> Shape | None:
 
 @dataclass
 class Context:
-    """The model, the graph so far, what every ONNX value is, and what views became; ``rows``: what
-    pictures became whose rows were joined, and ``halves`` tensors that are the sum of two."""
+    """The model, the graph so far, what every ONNX value is, and what views became."""
 
     model: Model
     builder: Builder
     values: dict[str, Value] = field(default_factory=dict)
     made: dict[int, tuple[View, Expr]] = field(default_factory=dict)
-    rows: dict[int | str, tuple[Expr, Expr]] = field(default_factory=dict)
-    halves: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         held = sum(a.nbytes for a in self.model.constants.values())
         self.budget = Budget(held, self.model.opset)
-
-    @contextmanager
-    def shaped(self, shapes: dict[str, list[int]]) -> Iterator[None]:
-        """Meanwhile the values of these names have other shapes: those of their tensors."""
-        before = {name: self.model.shapes.get(name) for name in shapes}
-        self.model.shapes.update(shapes)
-        try:
-            yield
-        finally:
-            for name, shape in before.items():
-                if shape is None:
-                    del self.model.shapes[name]
-                else:
-                    self.model.shapes[name] = shape
 
     def fold(self, node: OnnxNode, inputs: list[Array | None]) -> list[Array]:
         """What a node makes of constants, if that is not too much."""
@@ -129,9 +110,6 @@ class Context:
             node.refuse(f"'{name}' is an integer tensor; put DequantizeLinear before it")
         if not isinstance(value, Expr):
             node.refuse(f"'{name}' must be an activation, not a constant; simplify the model")
-        if isinstance(value, Stack):
-            node.refuse(f"'{name}' is {len(value.parts)} matrices, one a head; only arithmetic, "
-                        "Softmax, MatMul, and views of them are supported")
         return self.arranged(node, value) if isinstance(value, View) else value
 
     def arranged(self, node: OnnxNode, view: View) -> Expr:
@@ -179,13 +157,6 @@ class Context:
         if not isinstance(expr, Real):
             node.refuse(f"'{node.inputs[index]}' has no quantisation parameters; {QUANTISE}")
         return expr
-
-    def picture(self, node: OnnxNode, value: Value | None, index: int = 0) -> Real:
-        """Input ``index``, stored, as a tensor of its ONNX shape."""
-        x = self.image(node, self.real(node, value, index), index)
-        if not isinstance(x, Real):
-            node.refuse(f"'{node.inputs[index]}' has no quantisation parameters; {QUANTISE}")
-        return x
 
     def constant(self, node: OnnxNode, value: Value | None, index: int) -> Array | None:
         """Input ``index`` as a constant array; None where the optional input is absent."""

@@ -8,7 +8,6 @@ the machine cannot do exactly is refused with the ONNX node's name and a way out
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from falconet.compiler.importer.expr import (
     IntInput,
     Quantised,
     Real,
-    Stack,
     Unknown,
     Value,
     View,
@@ -32,25 +30,19 @@ from falconet.compiler.importer.expr import (
 )
 from falconet.compiler.importer.onnx import handlers
 from falconet.compiler.importer.onnx.context import HANDLERS, QUANTISE, Context, chw
-from falconet.compiler.importer.onnx.matrices import joined
 from falconet.compiler.importer.onnx.model import Model, read
 from falconet.compiler.importer.onnx.nodes import OnnxNode
-from falconet.compiler.importer.onnx.pointwise import pointwise
 from falconet.compiler.importer.onnx.roles import Role, having
-from falconet.compiler.importer.order import Dims, pixels_of, tokens
 from falconet.compiler.importer.stage import Stage
 from falconet.compiler.nodes import weighted
 from falconet.compiler.passes.verify import verify
 from falconet.isa import Arch, FalconetError, preset
 
-__all__ = ["Sources", "import_onnx", "import_structure", "import_with_sources"]
-
-Sources = dict[str, tuple[str, "tuple[Dims, int] | None"]]
-"""Of a tensor the ONNX value that it equals, and its order (:attr:`Builder.orders`)."""
+__all__ = ["import_onnx", "import_structure", "import_with_sources"]
 
 _PACKAGES = (handlers, store)  # they fill HANDLERS and STORES
 _CONSTANTS_TOO = having(Role.QUANTISE, Role.VIEW)
-_POINTWISE = having(Role.CLAMP, Role.FUNCTION, Role.COMBINATION)
+_POINTWISE = having(Role.CLAMP, Role.FUNCTION)
 """Operators that see one value at a time, in whatever order."""
 
 
@@ -76,12 +68,12 @@ def import_onnx(source: str | Path | onnx.ModelProto, *, arch: Arch | None = Non
 
 def import_with_sources(
     source: str | Path | onnx.ModelProto, *, arch: Arch | None = None
-) -> tuple[Graph, Sources]:
+) -> tuple[Graph, dict[str, str]]:
     """The graph, and for its tensors the int8 or uint8 ONNX value that each one equals."""
     model = read(source)
     builder = Builder(model.name, arch or preset("pynq-z2"))
     outputs = _build(model, builder)
-    sources = {t: (value, builder.orders.get(t)) for t, value in builder.sources.items()}
+    sources = dict(builder.sources)
     _name_outputs(builder, outputs, sources)
     return builder.graph, sources
 
@@ -141,13 +133,10 @@ def _passes(node: OnnxNode, x: Value | None) -> bool:
 
 
 def _input(model: Model, name: str) -> Value:
-    shape = chw(model.shapes[name]) or (0, 0, 0)
+    shape = chw(model.shapes[name])
+    assert shape is not None
     kind = model.types[name]
     if kind == onnx.TensorProto.FLOAT:
-        if len(model.shapes[name]) == 3:
-            _, count, channels = model.shapes[name]
-            entry = Input(name, (channels, 1, count), name)
-            return View(name, entry.shape, entry, tokens([1, count], channels), "")
         return Input(name, shape, name)
     if kind in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
         return IntInput(name, shape, kind == onnx.TensorProto.UINT8)
@@ -167,9 +156,13 @@ def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value
     if handler is None:
         node.refuse("this operator is not supported; replace it, or end the network before it and "
                     "compute it afterwards (a detector ends at its heads: describe them, --heads)")
-    if node.op in _POINTWISE and not isinstance(args[0], Quantised | IntInput):
-        if (apart := pointwise(ctx, node, args, handler)) is not None:
-            return [apart]
+    view = args[0] if args else None
+    constants = [ctx.maybe_constant(a) for a in args[1:] if a is not None]
+    if isinstance(view, View) and node.op in _POINTWISE and all(
+            c is not None and c.size == 1 for c in constants):
+        inner = handler(ctx, node, [view.inner, *args[1:]])
+        assert isinstance(inner, Expr)
+        return [dataclasses.replace(view, inner=inner)]
     found = handler(ctx, node, args)
     return found if isinstance(found, list) else [found]
 
@@ -177,11 +170,6 @@ def _visit(ctx: Context, node: OnnxNode, args: list[Value | None]) -> list[Value
 def _stored(ctx: Context, name: str) -> str:
     """The tensor that holds ONNX output ``name``."""
     value = ctx.values.get(name)
-    if isinstance(value, Stack) and all(isinstance(p, Real) for p in value.parts):
-        maker = next(n for n in ctx.model.nodes if name in n.outputs)
-        value = joined(ctx, maker, value)
-    if isinstance(value, View) and isinstance(value.inner, Real) and _is_tokens(value):
-        return value.inner.tensor
     if isinstance(value, View) and isinstance(value.inner, Real):
         t = ctx.builder.tensor(value.inner)
         tensor = ctx.builder.quantise(value, Stage(t.scale, t.zero_point), name)
@@ -197,13 +185,7 @@ def _stored(ctx: Context, name: str) -> str:
     raise FalconetError(f"output '{name}': {why}; {QUANTISE}")
 
 
-def _is_tokens(view: View) -> bool:
-    """Whether it is [1, T, C] of all of a tensor, its pixels in order."""
-    found = pixels_of(view.dims, view.inner.shape) if len(view.dims) == 3 else None
-    return found is not None and np.array_equal(found, np.arange(math.prod(view.inner.shape[1:])))
-
-
-def _name_outputs(builder: Builder, outputs: dict[str, str], sources: Sources) -> None:
+def _name_outputs(builder: Builder, outputs: dict[str, str], sources: dict[str, str]) -> None:
     """Give the outputs' tensors the names of the ONNX outputs; copy one that has a role already."""
     graph = builder.graph
     renamed: dict[str, str] = {}

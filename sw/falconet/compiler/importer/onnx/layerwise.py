@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from falconet.compiler.graph import Graph
-from falconet.compiler.importer.onnx.convert import Sources, import_with_sources
+from falconet.compiler.importer.onnx.convert import import_with_sources
 from falconet.compiler.importer.onnx.model import load, read
-from falconet.compiler.importer.order import offsets
 from falconet.isa import Arch, FalconetError
 
 __all__ = ["LayerDifference", "compare", "onnxruntime_tensors"]
@@ -76,7 +75,7 @@ def compare(source: str | Path | onnx.ModelProto, run_node: RunNode, inputs: dic
 
 
 def onnxruntime_tensors(source: str | Path | onnx.ModelProto, graph: Graph,
-                        sources: Sources, inputs: dict[str, Int8]) -> dict[str, Int8]:
+                        sources: dict[str, str], inputs: dict[str, Int8]) -> dict[str, Int8]:
     """What onnxruntime stores in each tensor of ``sources``, as int8 [C, H, W]."""
     import onnxruntime as ort
 
@@ -85,8 +84,7 @@ def onnxruntime_tensors(source: str | Path | onnx.ModelProto, graph: Graph,
     proto.CopyFrom(load(source)[0])
     present = {o.name for o in proto.graph.output} | {i.name for i in proto.graph.input}
     wanted = {t: v for t, v in sources.items() if t in graph.tensors}
-    values = {v for v, _ in wanted.values()}
-    for value in sorted(values - present):
+    for value in sorted(set(wanted.values()) - present):
         proto.graph.output.append(
             helper.make_tensor_value_info(value, model.types[value], None))
     feeds: dict[str, NDArray[Any]] = {}
@@ -99,29 +97,20 @@ def onnxruntime_tensors(source: str | Path | onnx.ModelProto, graph: Graph,
         else:
             real = (q.astype(np.int16) + 128 * (kind == onnx.TensorProto.UINT8)).astype(
                 helper.tensor_dtype_to_np_dtype(kind))
-        shape = model.shapes[name]
-        feeds[name] = (real.reshape(shape[::-1]).T if len(shape) == 3 else real).reshape(shape)
+        feeds[name] = real.reshape(model.shapes[name])
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = ort.InferenceSession(proto.SerializeToString(), options,
                                    providers=["CPUExecutionProvider"])
-    names = sorted(values - set(inputs))
+    names = sorted(set(wanted.values()) - set(inputs))
     stored = {**feeds, **dict(zip(names, session.run(names, feeds)))}
     found = {}
-    for tensor, (value, order) in wanted.items():
+    for tensor, value in wanted.items():
         a = stored[value]
         a = a.astype(np.int16) - 128 if a.dtype == np.uint8 else a
         if a.dtype.kind == "f":
-            found[tensor] = inputs[tensor]
-            continue
-        flat = a.astype(np.int8).reshape(-1)
-        if order is not None:
-            places = offsets(order[0])
-            assert places is not None
-            part = flat.reshape(-1, len(places))[order[1]]
-            flat = np.empty_like(part)
-            flat[places] = part
-        found[tensor] = flat.reshape(graph.tensors[tensor].shape)
+            a = inputs[tensor]
+        found[tensor] = a.astype(np.int8).reshape(graph.tensors[tensor].shape)
     return found

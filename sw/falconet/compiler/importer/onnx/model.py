@@ -11,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from falconet.compiler.importer.onnx.composed import composed
 from falconet.compiler.importer.onnx.cut import cut
 from falconet.compiler.importer.onnx.limits import check_nodes, check_shape
 from falconet.compiler.importer.onnx.nodes import OnnxNode, array, line, onnx_node, version_of
@@ -126,36 +125,16 @@ def read(source: str | Path | onnx.ModelProto) -> Model:
             shapes[v.name] = [d.dim_value for d in t.shape.dim]
     inputs = [v.name for v in graph.input if v.name not in constants]
     for i in inputs:
-        if i not in shapes or len(shapes[i]) not in (2, 3, 4) or shapes[i][0] != 1:
+        if i not in shapes or len(shapes[i]) not in (2, 4) or shapes[i][0] != 1:
             raise FalconetError(
-                f"input '{i}': the shape must be fixed, [1, C, H, W] or [1, T, C], batch 1; export "
-                "the network with a fixed input size"
+                f"input '{i}': the shape must be fixed, [1, C, H, W], batch 1; export the network "
+                "with a fixed input size"
             )
     for value, shape in shapes.items():
         if shape[:1] == [1]:
             check_shape(f"input '{value}'" if value in inputs else f"value '{value}'", shape)
-    nodes = _norms(nodes, constants, shapes, [v.name for v in graph.output])
     return Model(name, nodes, constants, shapes, types, inputs,
                  [v.name for v in graph.output], version_of(proto), _meta(proto))
-
-
-def _norms(nodes: list[OnnxNode], constants: dict[str, Array], shapes: dict[str, list[int]],
-           results: list[str]) -> list[OnnxNode]:
-    """The nodes with one in the place of those that make up a norm."""
-    given = {**constants, **{n.outputs[0]: array(n.attrs["value"]) for n in nodes
-                             if n.op == "Constant" and "value" in n.attrs}}
-    found = composed([n.proto for n in nodes], given.get, shapes, results)
-    inside = {name for c in found.values() for name in c.inside}
-    kept = []
-    for node in nodes:
-        c = found.get(node.outputs[0])
-        if c is not None:
-            more = [c.gamma, c.beta] if c.beta else [c.gamma] if c.gamma else []
-            node = OnnxNode(c.op, node.name, [c.source, *more], node.outputs,
-                            {"epsilon": c.epsilon}, node.proto)
-        if node.outputs[0] not in inside:
-            kept.append(node)
-    return kept
 
 
 def _meta(proto: onnx.ModelProto) -> dict[str, Any]:

@@ -39,12 +39,12 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
     form = _depthwise if _stays(node, context.sources(node)[0].lane_of) else _dense
     if node.output in context.everywhere:
         form, (node, out) = _dense, repeated(node, out, context.arch.lanes)
-    stage = stage_of(node, out, context.arch.lanes, empty=context.empty(node))
+    stage = stage_of(node, out, context.arch.lanes)
 
     def make(y: Run, x: Run, window: dict[str, Any]) -> MacOp | WindowOp:
         return form(context, node, out, {**window, "stage": stage})
 
-    runs = far_apart(context, node) if node.inputs[0] not in context.images else None
+    runs = far_apart(context, node)
     if runs is not None:
         return lattice(context, node, layer, runs, make, pad=node.of(Conv).pad)
     return make(*NO_RUNS, window_of(context, node, layer))
@@ -52,7 +52,7 @@ def _lower(context: Context, node: Node, layer: int) -> Op:
 
 def _depthwise(context: Context, node: Node, out: Slot, window: dict[str, Any]) -> WindowOp:
     arch = context.arch
-    pool = node.of(Conv).pool and not context.empty(node)
+    pool = node.of(Conv).pool
     shared = pool and is_uniform(node)
     if shared:
         window["stage"] = uniform(window["stage"], out)
@@ -76,8 +76,7 @@ def _dense(context: Context, node: Node, out: Slot, window: dict[str, Any]) -> M
         weight, ranges = dense_weight(node.consts["weight"], node.of(Conv).groups,
                                       context.sources(node)[0], out, arch.lanes)
     op = MacOp(**window, weight=weight, in_range=tuple(ranges),
-               image_group=image.group if image is not None else 0,
-               image_pace=image.pace if image is not None else 1)
+               image_group=image.group if image is not None else 0)
     most = max(op.block_words(b) for b in range(out.blocks))
     if most > arch.weight_words:
         raise FalconetError(
@@ -123,4 +122,4 @@ def dense_weight(weight: Array, groups: int, src: Slot, out: Slot, lanes: int
     return full, ranges
 
 
-OPERATOR = Operator(_lower, lanes=_lanes, empty=True)
+OPERATOR = Operator(_lower, lanes=_lanes)

@@ -29,7 +29,7 @@ class AveragePool(Staged, Windowed):
     costs = (Cost(Window, "kx > taps, nothing outside", "OB * (V + H * W * ky * kx)"),)
     limits = ("The parameters of all kinds of borders fit the vector engine's memory.",)
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         n = self.kernel[0] * self.kernel[1]
         return n * LO, n * HI
 

@@ -43,7 +43,7 @@ class Bilinear(Staged):
     unit: tuple[int, int] = numbers("that many are one row, or column, of the input", (1, LARGEST),
                                     (1, LARGEST), default=(1, 1))
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         n = self.unit[0] * self.unit[1]
         return n * LO, n * HI
 

@@ -39,7 +39,7 @@ class Interpolate(Staged):
     columns: bool = flag("along columns, not rows")
     nearest: bool = flag("no weights")
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         n = 1 if self.nearest else self.unit
         return n * LO, n * HI
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from falconet.isa.graph.attribute import numbers
 from falconet.isa.graph.broadcast import Broadcast
 from falconet.isa.graph.operator import Cost
 from falconet.isa.graph.stage import Staged
-from falconet.isa.graph.tensor import HI, LO, Range, Shape
+from falconet.isa.graph.tensor import HI, LO, Range
 from falconet.isa.machine.instructions import Elementwise
 
 __all__ = ["Product"]
@@ -31,6 +30,6 @@ class Product(Staged, Broadcast):
     zeros: tuple[int, int] = numbers("zero points of the inputs", (LO, HI), (LO, HI),
                                      default=(0, 0))
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         ends = [(a - self.zeros[0]) * (b - self.zeros[1]) for a in (LO, HI) for b in (LO, HI)]
         return min(ends), max(ends)

@@ -44,7 +44,7 @@ class StackPool(Staged):
                                       _KERNEL, default=(1, 1))
     maximum: bool = flag("the greatest value instead of the sum")
 
-    def sums(self, inputs: Sequence[Shape]) -> Range:
+    def sums(self) -> Range:
         n = 1 if self.maximum else self.stack * self.kernel[0] * self.kernel[1]
         return n * LO, n * HI
 

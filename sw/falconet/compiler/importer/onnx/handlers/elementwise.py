@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from falconet.compiler.importer.expr import (
     Expr,
     Func,
     Leaky,
-    Masked,
-    MatMul,
-    Norm,
     Product,
     Quantised,
     Real,
@@ -24,26 +21,20 @@ from falconet.compiler.importer.expr import (
     Sum,
     TwoSided,
     Value,
-    Weight,
     scaled,
 )
 from falconet.compiler.importer.onnx.context import QUANTISE, Context, operator
 from falconet.compiler.importer.onnx.handlers.linear import affine
 from falconet.compiler.importer.onnx.handlers.quant import clip_integers
-from falconet.compiler.importer.onnx.matrices import constant_tensor
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
 from falconet.compiler.importer.stage import Stage
 from falconet.isa.graph.ops.eltwise import FUNCTIONS, Eltwise
-from falconet.isa.graph.tensor import HI, LO
 
 __all__: list[str] = []
 
 Array = NDArray[Any]
 INF = float("inf")
-_HIDDEN = 1000.0
-_NOTHING = 20.0
-"""What is masked is at least ``_HIDDEN`` below, and its exponential exp(-_NOTHING) of any other."""
 
 
 def _function(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Func | None:
@@ -157,17 +148,12 @@ def arithmetic(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     constant = ctx.maybe_constant(second)
     if not isinstance(first, Expr) and isinstance(second, Expr) and node.op in ("Add", "Mul"):
         first, second, constant = second, first, ctx.maybe_constant(first)
-    pending = isinstance(first, Conv | Sum | MatMul | Norm)
+    pending = isinstance(first, Conv | Sum)
     outer = constant is None and len({tuple(ctx.model.shape(n, node)) for n in node.inputs}) > 1
     if not pending and not outer and (found := _function(ctx, node, args)) is not None:
         return found
     x = ctx.expr(node, first)
     if constant is not None:
-        if (kept := unmasked(ctx, x, constant)) is not None and node.op == "Add":
-            assert isinstance(x, Real)
-            return Masked(node.name, x.shape, x.tensor, kept)
-        if isinstance(second, Weight) and node.op != "Div" and _is_tensor(x, constant):
-            return _with_tensor(ctx, node, x, second)
         return _with_constant(ctx, node, x, constant)
     if node.op == "Add" or node.op == "Sub":
         return _sum(ctx, node, x, ctx.expr(node, second, 1))
@@ -175,52 +161,6 @@ def arithmetic(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
         node.refuse("a quotient of two activations, and the machine has no divider; divide by a "
                     "constant, or multiply by the divisor's Reciprocal")
     return _product(ctx, node, x, ctx.expr(node, second, 1))
-
-
-def unmasked(ctx: Context, x: Expr, mask: Array) -> Array | None:
-    """Where a mask [.., C, H, W] that is added to scores is 0 and not as good as minus infinity:
-    so far below that no score makes up for it. None if it is no mask."""
-    if not isinstance(x, Real) or mask.dtype.kind != "f" or mask.size == 1 or mask.ndim > 4:
-        return None
-    least = _HIDDEN
-    if not ctx.builder.structure:
-        least = max(least, (HI - LO) * ctx.builder.tensor(x).scale + _NOTHING)
-    kept = mask == 0
-    if np.all(kept) or not np.all(kept | (mask <= -least)):
-        return None
-    return cast("Array", kept.reshape((1,) * (4 - mask.ndim) + mask.shape)[0])
-
-
-def _is_tensor(x: Expr, constant: Array) -> bool:
-    """Whether it differs from pixel to pixel."""
-    return constant.ndim == 4 and max(constant.shape[2:]) > 1 and constant.shape[0] == 1
-
-
-def _with_tensor(ctx: Context, node: OnnxNode, x: Expr, second: Weight) -> Expr:
-    c, h, w = (max(sides) for sides in zip(x.shape, second.q.shape[1:]))
-    y = constant_tensor(ctx, node, second, second.q[0])
-    if node.op == "Mul":
-        return Product(node.name, (c, h, w), (_stored(ctx, node, x, 0), y.tensor))
-    return _sum(ctx, node, x, y, (c, h, w))
-
-
-@operator("Where", role=Role.COMBINATION)
-def where(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    """A mask alone: minus infinity, or the like, where scores do not count."""
-    chosen = ctx.maybe_constant(args[0]) if args[0] is not None else None
-    hidden = [ctx.maybe_constant(a) if a is not None else None for a in args[1:]]
-    if chosen is None or sum(h is None for h in hidden) != 1:
-        node.refuse("it takes values of one activation or another by a condition; only a constant "
-                    "condition that hides values from a softmax is supported")
-    index = 1 if hidden[0] is None else 2
-    x, value = ctx.real(node, args[index], index), hidden[2 - index]
-    assert value is not None
-    kept = chosen.astype(bool) if index == 1 else ~chosen.astype(bool)
-    found = unmasked(ctx, x, np.where(kept, np.float32(0), value.astype(np.float32)))
-    if found is None:
-        node.refuse(f"it puts {float(value.reshape(-1)[0]):g} in the place of values; only what is "
-                    "far below all of them, -1e9 or -inf, hides them from a softmax")
-    return Masked(node.name, x.shape, x.tensor, found)
 
 
 def _with_constant(ctx: Context, node: OnnxNode, x: Expr, constant: Array) -> Expr:
@@ -270,8 +210,8 @@ def _stored(ctx: Context, node: OnnxNode, x: Expr, index: int) -> str:
     return ctx.builder.quantise(func, stage, node.inputs[index])
 
 
-def _sum(ctx: Context, node: OnnxNode, a: Expr, b: Expr, shape: Shape | None = None) -> Sum:
-    shape = shape or _broadcast(ctx, node, a, b)
+def _sum(ctx: Context, node: OnnxNode, a: Expr, b: Expr) -> Sum:
+    shape = _broadcast(ctx, node, a, b)
     terms: dict[str, Array] = {}
     offset = np.zeros(shape[0])
     for sign, x in ((1.0, a), (-1.0 if node.op == "Sub" else 1.0, b)):

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from falconet.compiler.importer.expr import (
-    Conv,
-    Expr,
-    MatMul,
-    Norm,
-    Real,
-    Stack,
-    Sum,
-    Value,
-    View,
-    Weight,
-)
+from falconet.compiler.importer.expr import Conv, Expr, Real, Sum, Value, View, Weight
 from falconet.compiler.importer.onnx.context import QUANTISE, Context, chw, operator
-from falconet.compiler.importer.onnx.handlers.reshape import placed
-from falconet.compiler.importer.onnx.matrices import (
-    is_narrow,
-    matrices,
-    narrowed,
-    peeled,
-    tokens_of,
-)
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import flat, pixels_of, reshaped, tokens, whole
+from falconet.compiler.importer.order import flat
 from falconet.compiler.importer.store.large_weights import LARGEST
 from falconet.isa.graph.ops import conv as ops
-from falconet.isa.graph.ops.concat import Concat
 
 __all__ = ["affine", "bias_of", "ones", "out_chw", "pool_pads", "weights_of", "window"]
 
@@ -126,7 +104,8 @@ def bias_of(ctx: Context, node: OnnxNode, args: list[Value | None], out: int) ->
 
 @operator("Conv", role=Role.WEIGHTED, axis=0)
 def conv(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.picture(node, args[0])
+    x = ctx.real(node, args[0])
+    ctx.image(node, x)
     weight, scale = weights_of(node, args[1], 0)
     attrs = window(node, list(weight.shape[2:]), x.shape[1:])
     return Conv(node.name, out_chw(ctx, node), x.tensor, weight, scale,
@@ -149,9 +128,6 @@ def gemm(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
 
 @operator("MatMul", role=Role.WEIGHTED, axis=-1)
 def matmul(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    """Of tokens and weights, or of two activations (a constant may be the first)."""
-    if isinstance(args[1], Expr):
-        return _of_matrices(ctx, node, args)
     if isinstance(args[1], Weight) and args[1].q.ndim != 2:
         node.refuse("only a matrix as second operand is supported; use a Conv or Gemm")
     weight, scale = weights_of(node, args[1], 1)
@@ -159,117 +135,17 @@ def matmul(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
 
 
 def _linear(ctx: Context, node: OnnxNode, value: Value | None, weight: Array, scale: Array,
-            bias: Array) -> Expr:
-    """A matrix product: of tokens a pointwise convolution, of a whole image one whose kernel is
-    the image."""
-    shape = ctx.model.shape(node.inputs[0], node)
-    if shape[-1] != weight.shape[1] or len(shape) < 2:
-        node.refuse(f"the first operand must be [1, K] or [1, T, K], and is {shape}")
-    if math.prod(shape[:-1]) > 1 or _token(value):
-        return _of_tokens(ctx, node, value, weight, scale, bias)
+            bias: Array) -> Conv:
+    """A matrix product as a convolution whose kernel is the whole input."""
     if isinstance(value, View) and isinstance(value.inner, Real):
         weight, value = _reordered(weight, value)
     x = ctx.real(node, value)
     c, h, w = x.shape
-    if c * h * w != weight[0].size:
+    if len(ctx.model.shape(node.inputs[0], node)) != 2 or c * h * w != weight[0].size:
         node.refuse("the first operand must be [1, K]; flatten the image before it")
     kernels = np.ascontiguousarray(weight).reshape(-1, c, h, w)
     return Conv(node.name, (len(weight), 1, 1), x.tensor, kernels, scale, bias,
                 ops.Conv(kernel=(h, w)))
-
-
-def _token(value: Value | None) -> bool:
-    """Whether it is one pixel of several, all channels of it."""
-    return (isinstance(value, View) and math.prod(value.inner.shape[1:]) > 1
-            and pixels_of(value.dims, value.inner.shape) is not None)
-
-
-def _of_tokens(ctx: Context, node: OnnxNode, value: Value | None, weight: Array, scale: Array,
-               bias: Array) -> Expr:
-    x, dims = tokens_of(ctx, node, value)
-    if not isinstance(x, Real):
-        node.refuse(f"'{node.inputs[0]}' has no quantisation parameters; {QUANTISE}")
-    pixels = math.prod(x.shape[1:])
-    kernels = np.ascontiguousarray(weight)[:, :, None, None]
-    found = Conv(node.name, (len(weight), *x.shape[1:]), x.tensor, kernels, scale, bias,
-                 ops.Conv(kernel=(1, 1)))
-    first = int(min(v.min() for v in dims[-1]))
-    last = (np.arange(len(weight)) * pixels + first,)
-    return placed(ctx, node, found, (*dims[:-1], last))
-
-
-def _of_matrices(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr:
-    """[*lead, M, K] by [*lead, K, N]: of each a product of tensors [K, 1, M] and [K, 1, N].
-
-    The second is what weights are, and its pixels become channels: [N, 1, M], unless what reads
-    the result has the rows as channels, or the first serves better.
-    """
-    operands = [peeled(ctx, node, a, i) for i, a in enumerate(args)]
-    narrow = [is_narrow(ctx, value) for value, _ in operands]
-    of = int(not _rows_are_channels(ctx, node) and narrow[0] <= narrow[1])
-    weights = narrowed(ctx, node, operands[of][0])
-    pixels = [operands[1 - of][0]] * len(weights)  # over twice the channels one sum holds both
-    lead, each = _broadcast(ctx, node, [(1 - of, pixels), (of, weights)])
-    found: list[Expr] = []
-    for k, (a, b) in enumerate(each):
-        n = b.shape[2]
-        name = node.name if len(each) == 1 else f"{node.name}/head{k}"
-        found.append(MatMul(name, (n, 1, a.shape[2]), (a.tensor, b.tensor),
-                            np.full(n, operands[0][1] * operands[1][1]), np.zeros(n)))
-    n, _, m = found[0].shape
-    if of == 0:
-        whole_shape = len(found) * n, 1, m
-        joined = found[0] if len(found) == 1 else ctx.moved(
-            node, Concat(), found, whole_shape, part="/heads")
-        dims = reshaped(whole(whole_shape), ctx.model.shape(node.outputs[0], node))
-        assert dims is not None
-        return placed(ctx, node, joined, dims)
-    if len(found) > 1:
-        return Stack(node.name, found[0].shape, tuple(found), lead)
-    return placed(ctx, node, found[0], tokens((*lead, m), n))
-
-
-def _broadcast(ctx: Context, node: OnnxNode, operands: list[tuple[int, list[Value]]]
-               ) -> tuple[tuple[int, ...], list[list[Real]]]:
-    """The matrices of both operands, each given by its number and values whose channels are put
-    beside one another."""
-    groups = [[matrices(ctx, node, value, index, turned=index == 1) for value in values]
-              for index, values in operands]
-    lead = np.broadcast_shapes(*(group[0][0] for group in groups))
-    columns = []
-    for group in groups:
-        own = group[0][0]
-        made = [_beside(ctx, node, parts) for parts in zip(*(found for _, found in group))]
-        places = np.broadcast_to(np.arange(len(made)).reshape(own), lead)
-        columns.append([made[i] for i in places.reshape(-1)])
-    return lead, [list(row) for row in zip(*columns)]
-
-
-def _beside(ctx: Context, node: OnnxNode, parts: Sequence[Expr]) -> Real:
-    c, h, w = parts[0].shape
-    found = parts[0] if len(parts) == 1 else ctx.moved(
-        node, Concat(), list(parts), (len(parts) * c, h, w), part="/halves")
-    assert isinstance(found, Real)
-    return found
-
-
-_ON_THE_WAY = ("QuantizeLinear", "DequantizeLinear", "Clip", "Mul", "Div")
-
-
-def _rows_are_channels(ctx: Context, node: OnnxNode) -> bool:
-    """Whether the result, [1, heads, M, N], becomes an image of heads * M channels."""
-    *lead, m, n = ctx.model.shape(node.outputs[0], node)
-    name, seen = node.outputs[0], 0
-    while seen < len(ctx.model.nodes):
-        users = [x for x in ctx.model.nodes if name in x.inputs]
-        if len(users) != 1:
-            return False
-        name, seen = users[0].outputs[0], seen + 1
-        if users[0].op not in _ON_THE_WAY:
-            break
-    out = ctx.model.shapes.get(name, [])
-    return (users[0].op == "Reshape" and len(out) in (3, 4) and n > 1
-            and out[:2] == [1, math.prod(lead) * m] and math.prod(out[2:]) == n)
 
 
 def _reordered(weight: Array, view: View) -> tuple[Array, Expr]:
@@ -313,12 +189,6 @@ def affine(ctx: Context, node: OnnxNode, x: Expr, gain: Array, offset: Array) ->
             attrs = dataclasses.replace(attrs, pool=attrs.pool and not np.any(gain <= 0))
         return dataclasses.replace(x, weight=weight, scale=x.scale * np.where(
             gain == 0, 1.0, np.abs(gain)), bias=x.bias * gain + offset, attrs=attrs)
-    if isinstance(x, MatMul):
-        if np.any(gain < 0):
-            node.refuse("a product of two activations times a negative number; negate one of them")
-        return dataclasses.replace(x, gain=x.gain * gain, offset=x.offset * gain + offset)
-    if isinstance(x, Norm):
-        return dataclasses.replace(x, gain=x.gain * gain, offset=x.offset * gain + offset)
     if isinstance(x, Real):
         return Sum(node.name, x.shape, ((x.tensor, gain),), offset)
     if isinstance(x, Sum):

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconet.compiler.graph import Shape
-from falconet.compiler.importer.expr import Average, Conv, Expr, Real, Value
-from falconet.compiler.importer.onnx.context import QUANTISE, Context, operator
+from falconet.compiler.importer.expr import Average, Conv, Expr, Value
+from falconet.compiler.importer.onnx.context import Context, operator
 from falconet.compiler.importer.onnx.handlers.linear import ones, out_chw, pool_pads, window
 from falconet.compiler.importer.onnx.handlers.move import moved
-from falconet.compiler.importer.onnx.matrices import tokens_of
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
 from falconet.isa import Window
@@ -130,7 +129,8 @@ def _twice(a: MaxPool, i: int, out: int) -> Iterator[tuple[tuple[int, ...], _Twi
 
 @operator("AveragePool", role=Role.LAYER)
 def average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.picture(node, args[0])
+    x = ctx.real(node, args[0])
+    ctx.image(node, x)
     given = window(node, list(node.attrs["kernel_shape"]), x.shape[1:])
     attrs, out = ops.Conv(**pool_pads(ctx, node, x)), out_chw(ctx, node)
     counted = given["pads"] if node.attrs.get("count_include_pad", 0) else (0, 0, 0, 0)
@@ -162,16 +162,16 @@ def _counts(a: ops.Conv | MaxPool, i: int, side: int, out: int, more: tuple[int,
 
 @operator("GlobalAveragePool", role=Role.LAYER)
 def global_average_pool(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.picture(node, args[0])
+    x = ctx.real(node, args[0])
+    ctx.image(node, x)
     c, h, w = x.shape
     return ones(node, x, (c, 1, 1), {"kernel": (h, w)}, 1 / (h * w))
 
 
 @operator("ReduceMean", role=Role.LAYER)
 def reduce_mean(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    if len(ctx.model.shape(node.inputs[0], node)) == 3:
-        return _mean_of_tokens(ctx, node, args)
-    x = ctx.picture(node, args[0])
+    x = ctx.real(node, args[0])
+    ctx.image(node, x)
     over, c = _axes(ctx, node, args), x.shape[0]
     kernel = _kernel(x, over)
     shape = x.shape[0], x.shape[1] // kernel[0], x.shape[2] // kernel[1]
@@ -183,21 +183,6 @@ def reduce_mean(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value
     weight = np.ones((1, c, *kernel), np.int8)
     return Conv(node.name, (1, *shape[1:]), x.tensor, weight,
                 np.full(1, 1 / (c * kernel[0] * kernel[1])), np.zeros(1), ops.Conv(kernel=kernel))
-
-
-def _mean_of_tokens(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    """[1, T, C] along T."""
-    given = ctx.whole(node, args[1], 1) if len(args) > 1 else None
-    axes = node.attrs.get("axes", []) if given is None else given.reshape(-1)
-    shape = ctx.model.shape(node.inputs[0], node)
-    if {int(a) % 3 for a in axes} != {1} or shape[0] != 1:
-        node.refuse(f"axes {[int(a) for a in axes]} of {shape}; only the mean of all tokens is "
-                    "supported, axis 1 of [1, T, C]")
-    x, _ = tokens_of(ctx, node, args[0])
-    if not isinstance(x, Real):
-        node.refuse(f"'{node.inputs[0]}' has no quantisation parameters; {QUANTISE}")
-    c, h, w = x.shape
-    return ones(node, x, (c, 1, 1), {"kernel": (h, w)}, 1 / (h * w))
 
 
 def _axes(ctx: Context, node: OnnxNode, args: list[Value | None]) -> set[int]:

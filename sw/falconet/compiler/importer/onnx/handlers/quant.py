@@ -9,16 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from falconet.compiler.importer.expr import (
-    Expr,
-    IntInput,
-    Quantised,
-    Real,
-    Stack,
-    Value,
-    View,
-    Weight,
-)
+from falconet.compiler.importer.expr import IntInput, Quantised, Real, Value, View, Weight
 from falconet.compiler.importer.onnx.context import Context, operator
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
@@ -43,7 +34,7 @@ def quantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) -> V
         steps = np.rint(array.astype(np.float32) / s) + z.astype(np.float32)
         stored: Array = np.clip(steps, info.min, info.max).astype(zero.dtype)
         return stored
-    expr = args[0] if isinstance(args[0], View | Stack) else ctx.expr(node, args[0])
+    expr = args[0] if isinstance(args[0], View) else ctx.expr(node, args[0])
     step, zero_point, unsigned = _per_tensor(node, scale, zero)
     return Quantised(expr, step, zero_point, unsigned)
 
@@ -73,24 +64,8 @@ def dequantize_linear(ctx: Context, node: OnnxNode, args: list[Value | None]) ->
         inner = ctx.builder.quantise(x.expr.inner, inner_stage(x.expr.inner, Stage(
             x.scale, x.zero_point, x.lo, x.hi)), f"{node.inputs[0]}/in")
         real = Real(node.name, x.expr.inner.shape, inner)
-        ctx.builder.ordered(inner, node.inputs[0], x.expr.dims)
         return dataclasses.replace(x.expr, inner=real, stored=node.inputs[0])
-    if isinstance(x.expr, Stack):
-        return _stack(ctx, node, x, x.expr)
     return ctx.builder.real_of(x, node.inputs[0])
-
-
-def _stack(ctx: Context, node: OnnxNode, x: Quantised, stack: Stack) -> Stack:
-    """Each of the matrices as a tensor of its own."""
-    name = node.inputs[0]
-    parts: list[Expr] = []
-    for k, part in enumerate(stack.parts):
-        tensor = ctx.builder.quantise(
-            part, Stage(x.scale, x.zero_point, x.lo, x.hi), f"{name}/head{k}")
-        n, _, m = part.shape
-        ctx.builder.ordered(tensor, name, ((np.arange(m),), (np.arange(n) * m,)), k)
-        parts.append(Real(part.node, part.shape, tensor))
-    return dataclasses.replace(stack, parts=tuple(parts), stored=name)
 
 
 def clip_integers(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Quantised:

@@ -7,12 +7,11 @@ import math
 
 import numpy as np
 
-from falconet.compiler.importer.expr import Expr, Stack, Value, View, Weight
+from falconet.compiler.importer.expr import Expr, Value, View, Weight
 from falconet.compiler.importer.onnx.context import Context, chw, operator
-from falconet.compiler.importer.onnx.matrices import joined
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import Dims, natural, reshaped, shape_of, whole
+from falconet.compiler.importer.order import Dims, natural, reshaped, shape_of
 
 __all__ = ["placed"]
 
@@ -31,26 +30,12 @@ def view(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     x, shape = args[0], ctx.model.shape(node.outputs[0], node)
     if isinstance(x, Weight):
         return _weight_view(node, x, shape)
-    if isinstance(x, Stack):
-        if x.shape[:1] == tuple(shape[-1:]) and x.shape[2:] == tuple(shape[-2:-1]):
-            return dataclasses.replace(x, lead=tuple(shape[:-2]))
-        x = joined(ctx, node, x)
     if not isinstance(x, View):
-        return _picture(node, ctx.expr(node, x), shape)
+        return ctx.expr(node, x)
     dims = reshaped(x.dims, shape)
     if dims is None:
         return dataclasses.replace(ctx.arranged(node, x), node=node.name)
     return placed(ctx, node, x.inner, dims)
-
-
-def _picture(node: OnnxNode, x: Expr, shape: list[int]) -> Expr:
-    """One row of pixels as several, where the shape says so: these are other places."""
-    image, (c, h, _) = chw(shape), x.shape
-    if image is None or h > 1 or image[0] != c or image[1] == 1:
-        return x
-    dims = reshaped(whole(x.shape), shape)
-    assert dims is not None
-    return View(node.name, image, x, dims, node.op)
 
 
 def _weight_view(node: OnnxNode, w: Weight, shape: list[int]) -> Weight:
@@ -73,7 +58,6 @@ def transpose(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
         perm = node.attrs.get("perm") or list(range(x.q.ndim))[::-1]
         return Weight(x.name, x.q.transpose(perm), x.scale.transpose(perm),
                       x.zero_point.transpose(perm))
-    x = joined(ctx, node, x) if isinstance(x, Stack) else x
     expr = x if isinstance(x, View) else ctx.expr(node, x)
     shape = ctx.model.shape(node.inputs[0], node)
     perm = node.attrs.get("perm") or list(range(len(shape)))[::-1]

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from falconet.compiler.graph import Shape
 from falconet.compiler.importer.arrange import channels, pixels
-from falconet.compiler.importer.expr import Expr, Stack, Value, View, Weight
+from falconet.compiler.importer.expr import Expr, Value, View
 from falconet.compiler.importer.onnx.context import Context, chw, operator
 from falconet.compiler.importer.onnx.handlers.reshape import placed
-from falconet.compiler.importer.onnx.matrices import joined, one_row, tokens_of
 from falconet.compiler.importer.onnx.nodes import OnnxNode
 from falconet.compiler.importer.onnx.roles import Role
-from falconet.compiler.importer.order import indexed, tokens
+from falconet.compiler.importer.order import indexed
 from falconet.isa.graph.operator import Operator
 from falconet.isa.graph.ops.concat import Concat
 from falconet.isa.graph.ops.pick import Pick
@@ -30,7 +29,6 @@ def _taken(ctx: Context, node: OnnxNode, value: Value | None, index: dict[int, A
            output: int = 0) -> Expr:
     """Places along some axes of input 0; an index without dimensions drops its axis."""
     shape = ctx.model.shape(node.inputs[0], node)
-    value = joined(ctx, node, value) if isinstance(value, Stack) else value
     x = value if isinstance(value, View) else ctx.expr(node, value)
     plain = len(shape) == 4 and chw(shape) == x.shape and all(i.ndim == 1 for i in index.values())
     if not plain or isinstance(x, View) or 0 in index:
@@ -99,8 +97,6 @@ def gather(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
 
 @operator("Concat", role=Role.MOVE)
 def concat(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    if len(ctx.model.shape(node.outputs[0], node)) == 3:
-        return _of_tokens(ctx, node, args)
     inners = [ctx.image(node, a, i) for i, a in enumerate(args)]
     shape = ctx.model.shape(node.outputs[0], node)
     axis = int(node.attrs["axis"]) % len(shape)
@@ -118,25 +114,6 @@ def concat(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
     _, h, w = out
     attrs = Pick(len(inners) if axis == 3 else 1, tuple(range(h)), tuple(range(w)))
     return ctx.moved(node, attrs, inners, out)
-
-
-def _of_tokens(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Expr:
-    """[1, T, C] joined along tokens, a class token among them, or along channels."""
-    shape = ctx.model.shape(node.outputs[0], node)
-    axis = int(node.attrs["axis"]) % 3
-    if shape[0] != 1 or axis == 0:
-        node.refuse(f"axis {node.attrs['axis']} of {shape}; only tokens or channels of [1, T, C] "
-                    "can be joined")
-    sizes = {name: list(a.q.shape) for name, a in zip(node.inputs, args) if isinstance(a, Weight)}
-    with ctx.shaped(sizes):
-        inners = [one_row(ctx, node, tokens_of(ctx, node, a, i, ordered=True)[0])
-                  for i, a in enumerate(args)]
-    if axis == 2:
-        found = ctx.moved(node, Concat(), inners, (shape[2], 1, shape[1]))
-    else:
-        attrs = Pick(len(inners), (0,), tuple(range(shape[1])))
-        found = ctx.moved(node, attrs, inners, (shape[2], 1, shape[1]))
-    return placed(ctx, node, found, tokens(shape[:2], shape[2]))
 
 
 def _repeated(ctx: Context, node: OnnxNode, value: Value | None, index: Sequence[Array]) -> Value:

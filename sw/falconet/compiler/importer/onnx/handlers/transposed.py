@@ -21,7 +21,8 @@ Array = NDArray[Any]
 
 @operator("ConvTranspose", role=Role.WEIGHTED, axis=1)
 def conv_transpose(ctx: Context, node: OnnxNode, args: list[Value | None]) -> Value:
-    x = ctx.picture(node, args[0])
+    x = ctx.real(node, args[0])
+    ctx.image(node, x)
     groups = int(node.attrs.get("group", 1))
     weight, scale = _per_output(node, args[1], groups)
     kernel = (int(weight.shape[2]), int(weight.shape[3]))
